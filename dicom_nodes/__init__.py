@@ -1,0 +1,1 @@
+"""Receive, keep, index, fetch and send DICOM objects. Knows nothing of lesions."""

@@ -1,0 +1,1 @@
+"""What a person reads: the report and the proposal as PDF."""
