@@ -2,7 +2,7 @@
 
 Conventions, kept everywhere in psdt:
 
-* Points are patient coordinates, DICOM LPS (+x left, +y posterior, +z superior), in mm, in arrays of shape ``(..., 3)``.
+* Points are patient coordinates, DICOM LPS (+x left, +y posterior, +z superior), in mm, arrays of shape ``(..., 3)``.
 * Array axes are ``k, j, i`` = slice, row, column; index 0 is the centre of the first voxel.
 * A frame is a DICOM Frame of Reference UID. Points of two frames never meet without a `Rigid` between them.
 * A transform is named ``target_from_source``, so that ``ct_from_mr @ mr_from_pet`` reads as it composes.
