@@ -209,6 +209,12 @@ class Grid:
         return hash(self._key())
 
 
+def grid_corners_mm(grid: Grid) -> Points:
+    """``(8, 3)``, the centres of the eight corner voxels."""
+    ends = [(0, n - 1) for n in grid.shape]
+    return grid.mm_from_index([(k, j, i) for k in ends[0] for j in ends[1] for i in ends[2]])
+
+
 def _piecewise(at: Points, known: Points, values: Points) -> Points:
     """Piecewise linear through ``(known, values)``, carried on beyond both ends at the pace of the end gaps."""
     inside = np.interp(at, known, values)

@@ -55,6 +55,7 @@ class FlaggedLesion:
         mask: ``float32`` in 0..1, shape ``grid.shape``.
         mask_kind: how to read the mask's numbers.
         source: the object it was read from.
+        series_uid: SeriesInstanceUID of the images it was drawn on; empty where the object names none.
 
     Raises:
         GeometryError: the mask does not fit its grid, is empty, or leaves 0..1.
@@ -70,6 +71,7 @@ class FlaggedLesion:
     mask: NDArray[np.float32]
     mask_kind: MaskKind
     source: FlagSource
+    series_uid: str = ""
 
     def __post_init__(self) -> None:
         mask = np.asarray(self.mask, dtype=np.float32).view()

@@ -1,0 +1,59 @@
+"""What a registration says of itself: the transform, how it was found and how far it is to be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from psdt_planner.findings import Finding
+from psdt_planner.geometry import Rigid
+
+
+class RegistrationSource(StrEnum):
+    """Where ``ct_from_mr`` comes from, in the order of preference."""
+
+    SHARED_FRAME = "shared-frame"
+    REG_OBJECT = "reg-object"
+    COMPUTED = "computed"
+
+
+@dataclass(frozen=True, eq=False)
+class CaseRegistration:
+    """The transform of the whole body, from the MR's frame to the planning CT's.
+
+    Attributes:
+        ct_from_mr: rigid, for the case as a whole; a computed one is only the start of each lesion's own fit.
+        source: where it comes from.
+        method: in words, for the report.
+        margin: of a computed one, how much better the winning start was than the runner-up (mutual information at
+            5 mm); None otherwise, or where there was no runner-up.
+        findings: what speaks against it.
+    """
+
+    ct_from_mr: Rigid
+    source: RegistrationSource
+    method: str
+    margin: float | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class LesionRegistration:
+    """The transform of one lesion's surroundings.
+
+    Attributes:
+        ct_from_mr: rigid, for this lesion; holds the correction of the EPI shift where one was found.
+        uncertainty_mm: bound on the distance between the mapped and the true place.
+        disagreement_mm: 75th percentile of the distances of the independent fits to their geometric median; None
+            where nothing was fitted.
+        epi_shift_mm: the flag's shift along the phase-encode axis that was corrected; 0 where none was estimated.
+        method: in words, for the report.
+        findings: what speaks against it.
+    """
+
+    ct_from_mr: Rigid
+    uncertainty_mm: float
+    disagreement_mm: float | None
+    epi_shift_mm: float
+    method: str
+    findings: tuple[Finding, ...] = ()
