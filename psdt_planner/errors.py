@@ -11,6 +11,7 @@
     │   └── ProtocolError               a clinical table that is wrong or incomplete
     ├── PeerError                   the network: a peer refused, failed or did not answer
     ├── DecisionNeededError         a person: the case cannot go on without a decision
+    │   └── CaseStateError              what is asked is not possible in the state of the case
     └── FaultError                  us: a promise of the code was broken
         ├── FrameError                  two frames of reference were mixed
         └── ReadBackError               what was written is not what was meant
@@ -34,7 +35,7 @@ class PsdtError(Exception):
     def __str__(self) -> str:
         where = f" [{self.where}]" if self.where else ""
         todo = f" {self.todo}" if self.todo else ""
-        return f"{self.message}{where}.{todo}" if not self.message.endswith(".") else f"{self.message}{where}{todo}"
+        return f"{self.message.removesuffix('.')}{where}.{todo}"
 
 
 class InputError(PsdtError):
@@ -67,6 +68,10 @@ class PeerError(PsdtError):
 
 class DecisionNeededError(PsdtError):
     """A person must decide before the case can go on."""
+
+
+class CaseStateError(DecisionNeededError):
+    """What is asked is not possible in the state of the case; the error says what is."""
 
 
 class FaultError(PsdtError):
