@@ -1,0 +1,169 @@
+"""The few attributes of an object that the index holds, read without touching its pixels.
+
+An object from the network is not trusted: whatever its bytes are, reading them ends in a ``Header`` or in an error of
+``dicom_nodes.errors``, and nothing behind (0020,0052) is looked at.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import data_element_generator
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from pynetdicom.dsutils import split_dataset
+
+from dicom_nodes.errors import IncompleteObjectError, UnreadableObjectError
+
+KEYWORDS = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "Modality",
+    "PatientID",
+    "IssuerOfPatientID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+)
+TAGS = {int(Tag(keyword)): keyword for keyword in KEYWORDS}
+LAST_TAG = max(TAGS)
+
+MALFORMED = (
+    InvalidDicomError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    NotImplementedError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
+)
+"""What pydicom raises on bytes that are no data set."""
+
+INFLATED_LIMIT_BYTES = 1 << 20
+"""The attributes up to ``LAST_TAG`` fit into far less; a deflated bomb is not unpacked further."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the index knows of one object.
+
+    Attributes:
+        patient_id, issuer_of_patient_id: as sent, empty where the object carries none.
+        frame_of_reference_uid: empty where the object carries none.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    modality: str
+    patient_id: str
+    issuer_of_patient_id: str
+    frame_of_reference_uid: str
+    transfer_syntax_uid: str
+
+
+def is_uid(text: str) -> bool:
+    """Whether ``text`` may stand as a UID: digits and dots, at most 64 characters (PS3.5 section 9.1).
+
+    Leading zeros in a component break the standard, yet scanners send them; they do no harm.
+    """
+    return len(text) <= 64 and re.fullmatch(r"[0-9]+(\.[0-9]+)*", text) is not None
+
+
+def read_header(dataset: BinaryIO, transfer_syntax_uid: str) -> Header:
+    """The header of a data set that starts at the stream's position.
+
+    Raises:
+        UnreadableObjectError: the bytes are not a data set in this transfer syntax.
+        IncompleteObjectError: SOP Class, SOP Instance, Study or Series Instance UID or Modality is absent, empty or
+            malformed.
+    """
+    try:
+        values = _values(dataset, UID(transfer_syntax_uid))
+    except MALFORMED as error:
+        raise _unreadable(transfer_syntax_uid) from error
+    if "SOPClassUID" not in values and "SOPInstanceUID" not in values:
+        raise _unreadable(transfer_syntax_uid)
+
+    def uid(keyword: str) -> str:
+        value = values.get(keyword, "")
+        if not is_uid(value):
+            raise IncompleteObjectError(f"{keyword} is absent or malformed", todo="The sender must set it.")
+        return value
+
+    if not values.get("Modality"):
+        raise IncompleteObjectError("Modality is absent", where=uid("SOPInstanceUID"), todo="The sender must set it.")
+    return Header(
+        sop_class_uid=uid("SOPClassUID"),
+        sop_instance_uid=uid("SOPInstanceUID"),
+        study_instance_uid=uid("StudyInstanceUID"),
+        series_instance_uid=uid("SeriesInstanceUID"),
+        modality=values["Modality"],
+        patient_id=values.get("PatientID", ""),
+        issuer_of_patient_id=values.get("IssuerOfPatientID", ""),
+        frame_of_reference_uid=values.get("FrameOfReferenceUID", ""),
+        transfer_syntax_uid=transfer_syntax_uid,
+    )
+
+
+def read_file_header(path: Path) -> Header:
+    """The header of a file in the DICOM File Format; errors as for ``read_header``."""
+    try:
+        meta, offset = split_dataset(path)
+        transfer_syntax_uid = str(meta.TransferSyntaxUID)
+    except MALFORMED as error:
+        raise UnreadableObjectError("not a file in the DICOM File Format", where=path.name) from error
+    with path.open("rb") as file:
+        file.seek(offset)
+        return read_header(file, transfer_syntax_uid)
+
+
+def _unreadable(transfer_syntax_uid: str) -> UnreadableObjectError:
+    return UnreadableObjectError(
+        "the bytes are not a data set in this transfer syntax",
+        where=transfer_syntax_uid,
+        todo="Check how the sender encodes the object.",
+    )
+
+
+def _values(dataset: BinaryIO, syntax: UID) -> dict[str, str]:
+    """The values of ``KEYWORDS`` that are there, without padding."""
+    stream = _inflated(dataset) if syntax == DeflatedExplicitVRLittleEndian else dataset
+    elements = data_element_generator(
+        stream,
+        syntax.is_implicit_VR,
+        syntax.is_little_endian,
+        stop_when=_is_behind_last_tag,
+        specific_tags=[BaseTag(tag) for tag in TAGS],
+    )
+    return {TAGS[element.tag]: _text(element.value) for element in elements if element.tag in TAGS}
+
+
+def _is_behind_last_tag(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    return int(tag) > LAST_TAG
+
+
+def _inflated(dataset: BinaryIO) -> BytesIO:
+    """The first part of a deflated data set (PS3.5 A.5: raw deflate, without zlib's header)."""
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    return BytesIO(inflate.decompress(dataset.read(INFLATED_LIMIT_BYTES), INFLATED_LIMIT_BYTES))
+
+
+def _text(value: bytes | None) -> str:
+    """The value as text to compare, not to show: a byte outside ASCII stays as ``\\xNN`` whatever the character set."""
+    if not isinstance(value, bytes | None):
+        raise TypeError("a sequence where a plain value must stand")
+    return (value or b"").decode("ascii", "backslashreplace").strip(" \0")

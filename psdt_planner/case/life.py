@@ -1,0 +1,289 @@
+"""A case as its events have made it, and how the next event changes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import singledispatch
+from types import MappingProxyType
+
+from psdt_planner.case.events import (
+    EVENT_KINDS,
+    Assembled,
+    Conflicted,
+    Delivered,
+    Discarded,
+    Event,
+    Held,
+    Item,
+    Output,
+    PlanHeld,
+    Proposed,
+    Received,
+    Released,
+    Reopened,
+    SendFailed,
+)
+from psdt_planner.case.table import (
+    ASSEMBLING,
+    DISCARDED,
+    FAILED,
+    HELD,
+    PLANNING,
+    PROPOSED,
+    RELEASED,
+    SENT,
+    TABLE,
+    State,
+)
+from psdt_planner.errors import CaseStateError, FaultError
+from psdt_planner.findings import Finding, Level, Who
+
+
+@dataclass(frozen=True)
+class Case:
+    """One patient's set as its events have made it.
+
+    Attributes:
+        id: short, stable, and a hash: it says nothing about the patient.
+        version: how many events made it.
+        since_s: when the state was reached.
+        items: what came in, by SOP Instance UID.
+        conflicts: SHA-256 of data sets in quarantine.
+        plan: number of the latest plan; 0 before the first.
+        outputs: of the plan that is proposed, released or sent; empty otherwise.
+        findings: of the plan, of a person who holds the case, of sending.
+        stopped: held by more than the plan's findings: a new object does not reopen the case, only a person does.
+        made: SHA-256 of every output of every plan, by SOP Instance UID.
+        released_by: who released the plan that is released or sent; empty otherwise.
+        cleared: SOP Instance UIDs of all outputs that were ever released.
+        delivered: those that the destination has taken.
+        attempts: failed attempts to send since the release.
+        retry_at_s: when the next attempt is due.
+    """
+
+    id: str
+    state: State = ASSEMBLING
+    version: int = 0
+    since_s: float = 0.0
+    items: Mapping[str, Item] = field(default_factory=lambda: MappingProxyType({}))
+    conflicts: frozenset[str] = frozenset()
+    plan: int = 0
+    outputs: tuple[Output, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    stopped: bool = False
+    made: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    released_by: str = ""
+    cleared: frozenset[str] = frozenset()
+    delivered: frozenset[str] = frozenset()
+    attempts: int = 0
+    retry_at_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class MakePlan:
+    """Make the plan of that number from objects, named by their storage keys in alphabetical order."""
+
+    plan: int
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Send:
+    """Send outputs, not before a time."""
+
+    outputs: tuple[Output, ...]
+    not_before_s: float
+
+
+Action = MakePlan | Send
+
+
+def advance(case: Case, event: Event) -> tuple[Case, tuple[Action, ...]]:
+    """The case after an event, and the actions that are wanted then.
+
+    Raises:
+        CaseStateError: the event may not happen in this state.
+        FaultError: an output would change under its UID, or was delivered without having been released.
+    """
+    if is_old_news(case, event):
+        after = case
+    else:
+        allowed = TABLE[case.state].get(type(event), ())
+        if not allowed:
+            raise refusal(case, event)
+        after = _after(event, case)
+        if after.state not in allowed:
+            raise FaultError(f"{_kind(event)} led from {case.state} to {after.state}", where=case.id)
+        if after.state is not case.state:
+            after = replace(after, since_s=event.at_s)
+    after = replace(after, version=case.version + 1)
+    return after, wanted(after)
+
+
+def wanted(case: Case) -> tuple[Action, ...]:
+    """The actions that the state asks for; asked for again until an event says that they are done."""
+    if case.state is PLANNING:
+        return (MakePlan(case.plan, tuple(sorted(item.key for item in case.items.values()))),)
+    if case.state is RELEASED:
+        return (Send(outstanding(case), case.retry_at_s),)
+    return ()
+
+
+def refusal(case: Case, event: Event) -> CaseStateError:
+    """The error for an event that may not happen now, with what may."""
+    possible = ", ".join(sorted(kind for kind, cls in EVENT_KINDS.items() if cls in TABLE[case.state]))
+    return CaseStateError(
+        f"{_kind(event)!r} is not possible while the case is {case.state}", where=case.id, todo=f"Possible: {possible}."
+    )
+
+
+def _kind(event: Event) -> str:
+    return next(kind for kind, cls in EVENT_KINDS.items() if cls is type(event))
+
+
+def is_old_news(case: Case, event: Event) -> bool:
+    """Whether the event says nothing that the case does not know."""
+    if isinstance(event, Received):
+        return not _news(case, event)
+    if isinstance(event, Conflicted):
+        return event.sha256 in case.conflicts
+    return isinstance(event, Delivered) and event.sop_instance_uid in case.delivered
+
+
+def _news(case: Case, event: Received) -> dict[str, Item]:
+    known = case.items.keys() | case.made.keys()
+    return {item.sop_instance_uid: item for item in event.items if item.sop_instance_uid not in known}
+
+
+def outstanding(case: Case) -> tuple[Output, ...]:
+    """The outputs that the destination has not taken yet."""
+    return tuple(output for output in case.outputs if output.sop_instance_uid not in case.delivered)
+
+
+def _without_plan(case: Case) -> Case:
+    """The case ready to begin again: what came in and what went out stay, the plan does not."""
+    return replace(
+        case, state=ASSEMBLING, outputs=(), findings=(), stopped=False, released_by="", attempts=0, retry_at_s=0.0
+    )
+
+
+def _stop(case: Case, finding: Finding) -> Case:
+    return replace(case, state=HELD, stopped=True, findings=(*case.findings, finding))
+
+
+def _require_name(case: Case, by: str) -> None:
+    if not by.strip():
+        raise CaseStateError("a decision needs the name of the person who takes it", where=case.id)
+
+
+def _require_plan(case: Case, plan: int) -> None:
+    if plan != case.plan:
+        raise CaseStateError(f"the case is at plan {case.plan}, not {plan}", where=case.id, todo="Look at it again.")
+
+
+@singledispatch
+def _after(event: Event, case: Case) -> Case:
+    """The case after an event that the table allows; one function for each kind of event."""
+    raise FaultError(f"no rule for {_kind(event)}", where=case.id)
+
+
+@_after.register
+def _(event: Received, case: Case) -> Case:
+    news = _news(case, event)
+    case = replace(case, items=MappingProxyType({**case.items, **news}))
+    if case.state in {ASSEMBLING, PLANNING, PROPOSED} or (case.state is HELD and not case.stopped):
+        return _without_plan(case)
+    if case.state is HELD:
+        return case
+    message = f"{len(news)} objects came in after the case was {case.state}"
+    return _stop(case, Finding("object-late", Level.HOLD, message, Who.PERSON, value=len(news)))
+
+
+@_after.register
+def _(event: Conflicted, case: Case) -> Case:
+    message = f"other bytes came under a UID that is held; they are in quarantine [{event.sop_instance_uid}]"
+    stopped = _stop(case, Finding("object-conflict", Level.HOLD, message, Who.SENDER))
+    return replace(stopped, conflicts=case.conflicts | {event.sha256})
+
+
+@_after.register
+def _(event: Assembled, case: Case) -> Case:
+    _require_plan(case, event.plan - 1)
+    return replace(case, state=PLANNING, plan=event.plan)
+
+
+@_after.register
+def _(event: Proposed, case: Case) -> Case:
+    _require_plan(case, event.plan)
+    made = {output.sop_instance_uid: output.sha256 for output in event.outputs}
+    changed = [uid for uid, sha256 in made.items() if case.made.get(uid, sha256) != sha256]
+    if changed:
+        raise FaultError("a plan has other bytes under the UID of an earlier one", where=", ".join(changed))
+    made_so_far = MappingProxyType({**case.made, **made})
+    return replace(case, state=PROPOSED, outputs=event.outputs, findings=event.findings, made=made_so_far)
+
+
+@_after.register
+def _(event: PlanHeld, case: Case) -> Case:
+    _require_plan(case, event.plan)
+    return replace(case, state=HELD, findings=event.findings)
+
+
+@_after.register
+def _(event: Released, case: Case) -> Case:
+    _require_name(case, event.by)
+    _require_plan(case, event.plan)
+    cleared = case.cleared | {output.sop_instance_uid for output in case.outputs}
+    findings = tuple(finding for finding in case.findings if finding.code != "send-failed")
+    return replace(
+        case,
+        state=RELEASED,
+        released_by=event.by,
+        cleared=cleared,
+        findings=findings,
+        attempts=0,
+        retry_at_s=event.at_s,
+    )
+
+
+@_after.register
+def _(event: Delivered, case: Case) -> Case:
+    if event.sop_instance_uid not in case.cleared:
+        raise FaultError("an object was delivered that nobody released", where=event.sop_instance_uid)
+    case = replace(case, delivered=case.delivered | {event.sop_instance_uid})
+    if event.warning:
+        message = f"the destination stored an object with a warning: {event.warning} [{event.sop_instance_uid}]"
+        warning = Finding("send-warning", Level.WARN, message, Who.NETWORK)
+        case = replace(case, findings=(*case.findings, warning))
+    if case.state is RELEASED and not outstanding(case):
+        return replace(case, state=SENT)
+    return case
+
+
+@_after.register
+def _(event: SendFailed, case: Case) -> Case:
+    case = replace(case, attempts=case.attempts + 1)
+    if event.retry_at_s is not None:
+        return replace(case, retry_at_s=event.retry_at_s)
+    finding = Finding("send-failed", Level.HOLD, event.reason, Who.NETWORK, value=case.attempts)
+    return replace(case, state=FAILED, findings=(*case.findings, finding))
+
+
+@_after.register
+def _(event: Held, case: Case) -> Case:
+    _require_name(case, event.by)
+    return _stop(case, Finding("held-by-person", Level.HOLD, f"{event.by}: {event.reason}", Who.PERSON))
+
+
+@_after.register
+def _(event: Reopened, case: Case) -> Case:
+    _require_name(case, event.by)
+    return _without_plan(case)
+
+
+@_after.register
+def _(event: Discarded, case: Case) -> Case:
+    _require_name(case, event.by)
+    finding = Finding("discarded", Level.INFO, f"{event.by}: {event.reason}", Who.PERSON)
+    return replace(case, state=DISCARDED, findings=(*case.findings, finding))

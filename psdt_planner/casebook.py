@@ -1,0 +1,194 @@
+"""The casebook: every event of every case, in a database, never changed. A case is what its events make of it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy import Engine, Float, Integer, String, Text, UniqueConstraint, create_engine, event, func, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from psdt_planner.case import EVENT_KINDS, Case, Conflicted, Event, Received, advance
+from psdt_planner.errors import ConfigurationError, FaultError, InputError
+
+ATTEMPTS = 20
+"""How often an event is offered again where another process has added one to the same case in between."""
+
+ADAPTERS: Mapping[str, TypeAdapter[Event]] = {kind: TypeAdapter(cls) for kind, cls in EVENT_KINDS.items()}
+KIND_OF: Mapping[type[Event], str] = {cls: kind for kind, cls in EVENT_KINDS.items()}
+
+
+class Base(DeclarativeBase):
+    """The tables of the casebook."""
+
+
+class StoredEvent(Base):
+    """One event of one case."""
+
+    __tablename__ = "events"
+    __table_args__ = (UniqueConstraint("case_id", "sequence"), {"sqlite_autoincrement": True})
+
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    case_id: Mapped[str] = mapped_column(String(16), index=True)
+    sequence: Mapped[int] = mapped_column(Integer)
+    at_s: Mapped[float] = mapped_column(Float)
+    kind: Mapped[str] = mapped_column(String(16))
+    payload: Mapped[str] = mapped_column(Text)
+
+
+class Constant(Base):
+    """Something that is set once, when the casebook is made."""
+
+    __tablename__ = "constants"
+
+    name: Mapped[str] = mapped_column(String, primary_key=True)
+    value: Mapped[str] = mapped_column(String)
+
+
+class Casebook:
+    """Events by case, in a database named by an SQLAlchemy URL; several processes may use it at once.
+
+    Args:
+        salt: key of the hash that makes case ids, for a casebook that is not there yet; drawn where it is empty.
+    """
+
+    def __init__(self, url: str, salt: str = "") -> None:
+        self._engine = _open(url)
+        self._known: dict[str, Case] = {}
+        try:
+            Base.metadata.create_all(self._engine)
+            self.salt = self._constant("salt", salt or secrets.token_hex(16)).encode()
+        except OperationalError as error:
+            where = make_url(url).render_as_string()
+            raise ConfigurationError(f"the casebook cannot be opened: {error.orig}", where=where) from error
+
+    def append(self, case_id: str, happened: Event) -> Case:
+        """Add an event and return the case after it. When this returns, the event survives a power cut.
+
+        Only objects that came in open a case. Where another process adds an event in between, this one is weighed again
+        against the case as it then is.
+
+        Raises:
+            CaseStateError: the event may not happen in the state of the case; nothing is added.
+            InputError: there is no such case.
+        """
+        for _ in range(ATTEMPTS):
+            before = self.find(case_id)
+            if before.version == 0 and not isinstance(happened, Received | Conflicted):
+                raise _no_such_case(case_id)
+            after, _actions = advance(before, happened)
+            kind = KIND_OF[type(happened)]
+            payload = ADAPTERS[kind].dump_json(happened).decode()
+            row = StoredEvent(case_id=case_id, sequence=after.version, at_s=happened.at_s, kind=kind, payload=payload)
+            try:
+                with Session(self._engine) as session, session.begin():
+                    session.add(row)
+            except IntegrityError:
+                continue
+            self._known[case_id] = after
+            return after
+        raise FaultError("the case does not come to rest: others keep adding events", where=case_id)
+
+    def replay(self, case_id: str) -> Case:
+        """The case from all its events; ``InputError`` where there is no such case."""
+        case = Case(case_id)
+        for happened in self.history(case_id):
+            case, _actions = advance(case, happened)
+        return case
+
+    def case(self, case_id: str) -> Case:
+        """The case as it is now, with the events that other processes added; ``InputError`` where there is none."""
+        case = self.find(case_id)
+        if case.version == 0:
+            raise _no_such_case(case_id)
+        return case
+
+    def find(self, case_id: str) -> Case:
+        """As ``case``, but version 0 where there is no such case yet."""
+        case = self._known.get(case_id, Case(case_id))
+        for happened in self._events_after(case_id, case.version):
+            case, _actions = advance(case, happened)
+        if case.version:
+            self._known[case_id] = case
+        return case
+
+    def history(self, case_id: str) -> tuple[Event, ...]:
+        """The events of a case in their order; ``InputError`` where there is no such case."""
+        events = self._events_after(case_id, 0)
+        if not events:
+            raise _no_such_case(case_id)
+        return events
+
+    def cases(self) -> tuple[Case, ...]:
+        """All cases as they are now, in the order in which they began."""
+        query = (
+            select(StoredEvent.case_id, func.max(StoredEvent.sequence))
+            .group_by(StoredEvent.case_id)
+            .order_by(func.min(StoredEvent.number))
+        )
+        with Session(self._engine) as session:
+            latest = {row[0]: row[1] for row in session.execute(query)}
+        known = self._known
+        return tuple(
+            known[case_id] if case_id in known and known[case_id].version == version else self.find(case_id)
+            for case_id, version in latest.items()
+        )
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    def _events_after(self, case_id: str, version: int) -> tuple[Event, ...]:
+        query = (
+            select(StoredEvent)
+            .where(StoredEvent.case_id == case_id, StoredEvent.sequence > version)
+            .order_by(StoredEvent.sequence)
+        )
+        with Session(self._engine) as session:
+            return tuple(_read(row) for row in session.scalars(query))
+
+    def _constant(self, name: str, value: str) -> str:
+        """The constant of that name; ``value`` where it was not set before."""
+        try:
+            with Session(self._engine) as session, session.begin():
+                session.add(Constant(name=name, value=value))
+        except IntegrityError:
+            with Session(self._engine) as session:
+                return session.scalars(select(Constant.value).where(Constant.name == name)).one()
+        return value
+
+
+def _read(row: StoredEvent) -> Event:
+    if row.kind not in ADAPTERS:
+        raise ConfigurationError(
+            f"the casebook holds an event of kind {row.kind!r} that this psdt does not know",
+            where=row.case_id,
+            todo="It was written by a newer psdt: use that one.",
+        )
+    return ADAPTERS[row.kind].validate_json(row.payload)
+
+
+def _no_such_case(case_id: str) -> InputError:
+    return InputError(f"there is no case {case_id!r}", todo="See psdt cases.")
+
+
+def _open(url: str) -> Engine:
+    try:
+        engine = create_engine(url)
+    except (ArgumentError, ModuleNotFoundError) as error:
+        raise ConfigurationError(f"not a database that can be used: {error}", todo="Write sqlite:///FILE.") from error
+    if engine.dialect.name == "sqlite":
+        if engine.url.database:
+            Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
+        event.listen(engine, "connect", _prepare_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    for pragma in ("busy_timeout = 30000", "journal_mode = WAL", "synchronous = FULL"):
+        connection.execute(f"PRAGMA {pragma}")

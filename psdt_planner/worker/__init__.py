@@ -1,0 +1,22 @@
+"""The loop that carries cases on, its configuration, and what a person decides."""
+
+from psdt_planner.worker.config import Config, WorkerConfig, load_config
+from psdt_planner.worker.decisions import CaseRow, discard, hold, list_cases, release, reopen
+from psdt_planner.worker.loop import Deliver, DossierLike, MakeDossier, Worker, open_worker
+
+__all__ = [
+    "CaseRow",
+    "Config",
+    "Deliver",
+    "DossierLike",
+    "MakeDossier",
+    "Worker",
+    "WorkerConfig",
+    "discard",
+    "hold",
+    "list_cases",
+    "load_config",
+    "open_worker",
+    "release",
+    "reopen",
+]

@@ -1,0 +1,76 @@
+"""What a person decides about a case, and what there is to see of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from psdt_planner.case import Case, Discarded, Held, Released, Reopened, waits_for
+from psdt_planner.casebook import Casebook
+
+
+@dataclass(frozen=True)
+class CaseRow:
+    """One case in a list.
+
+    Attributes:
+        since_s: when the state was reached, POSIX time.
+        objects: how many objects came in.
+        plan: number of the latest plan, 0 before the first.
+        waits_for: what has to happen for the case to go on, in words.
+        released_by: who released it; empty where nobody did.
+    """
+
+    id: str
+    state: str
+    since_s: float
+    objects: int
+    plan: int
+    waits_for: tuple[str, ...]
+    released_by: str
+
+
+def list_cases(casebook: Casebook) -> tuple[CaseRow, ...]:
+    """Every case, the oldest first."""
+    return tuple(_row(case) for case in casebook.cases())
+
+
+def release(casebook: Casebook, case_id: str, by: str, now_s: float, plan: int | None = None) -> Case:
+    """Let the outputs of a proposed case go out; ``by`` is the person who has looked at them.
+
+    Args:
+        plan: number of the plan that was looked at, to be refused if another one has taken its place; without it the
+            latest is meant.
+
+    Raises:
+        CaseStateError: the case is neither proposed nor failed, ``by`` is empty, or the plan is another one.
+        InputError: there is no such case.
+    """
+    latest = casebook.case(case_id).plan
+    return casebook.append(case_id, Released(now_s, by, latest if plan is None else plan))
+
+
+def hold(casebook: Casebook, case_id: str, by: str, reason: str, now_s: float) -> Case:
+    """Stop a case until a person reopens it; what has gone out cannot be called back. Errors as for ``release``."""
+    return casebook.append(case_id, Held(now_s, by, reason))
+
+
+def reopen(casebook: Casebook, case_id: str, by: str, now_s: float) -> Case:
+    """Let a case begin again with all that is there. Errors as for ``release``."""
+    return casebook.append(case_id, Reopened(now_s, by))
+
+
+def discard(casebook: Casebook, case_id: str, by: str, reason: str, now_s: float) -> Case:
+    """Close a case without sending anything. Errors as for ``release``."""
+    return casebook.append(case_id, Discarded(now_s, by, reason))
+
+
+def _row(case: Case) -> CaseRow:
+    return CaseRow(
+        id=case.id,
+        state=case.state.value,
+        since_s=case.since_s,
+        objects=len(case.items),
+        plan=case.plan,
+        waits_for=waits_for(case),
+        released_by=case.released_by,
+    )
