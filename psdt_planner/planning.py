@@ -1,0 +1,354 @@
+"""The pure whole: from an exam and a protocol to a plan, which proposes or holds and never guesses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+
+from psdt_planner.contours import lesion_shape, trace
+from psdt_planner.errors import DecisionNeededError, InputError
+from psdt_planner.exam import Exam
+from psdt_planner.findings import Finding, Level, Who, holds
+from psdt_planner.fractionation import Abstention, Proposal, TargetFacts, propose
+from psdt_planner.images import Kind, Volume, sample
+from psdt_planner.lesions import FlaggedLesion, MappedLesion
+from psdt_planner.protocol import Margin as ProtocolMargin
+from psdt_planner.protocol import Protocol
+from psdt_planner.registration import CaseRegistration, LesionRegistrar, register_case
+from psdt_planner.shapes import Contour, Roi, RoiKind, StructureSet
+from psdt_planner.structures import Margin, Target, build_structure_set, grow
+
+LABEL = "psdt PROPOSAL"
+"""StructureSetLabel of everything that psdt writes."""
+
+DESCRIPTION = "PROPOSAL by psdt, research software: not a prescription, not approved."
+
+
+class PlanStatus(StrEnum):
+    """Whether a plan may be put before a person for release."""
+
+    PROPOSED = "proposed"
+    HELD = "held"
+
+
+class LesionStatus(StrEnum):
+    """What became of a flagged lesion."""
+
+    MAPPED = "mapped"
+    HELD = "held"
+    EXCLUDED = "excluded"
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """A named person's decision to leave a flagged lesion without a target.
+
+    Attributes:
+        lesion: the lesion's id.
+        reason: in the person's words.
+        by: the person's name.
+    """
+
+    lesion: str
+    reason: str
+    by: str
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedLesion:
+    """One flagged lesion with all that was found and proposed for it.
+
+    Attributes:
+        flag: as the reader marked it.
+        status: what became of it.
+        reasons: why it is held or excluded, in words; empty for a mapped lesion.
+        mapped: where it is on the CT; None where it could not be mapped or was excluded.
+        rois: GTV, CTV and PTV in this order; empty unless mapped.
+        volume_ml: of the flag's mask.
+        adc_median_mm2_per_s: over the flag; None where there is no usable ADC map.
+        proposal: dose and fractions, or why there are none.
+    """
+
+    flag: FlaggedLesion
+    status: LesionStatus
+    reasons: tuple[str, ...]
+    mapped: MappedLesion | None
+    rois: tuple[Roi, ...]
+    volume_ml: float
+    adc_median_mm2_per_s: float | None
+    proposal: Proposal | Abstention
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What psdt proposes for one patient.
+
+    Attributes:
+        status: held as soon as one finding holds the case or one lesion.
+        findings: of the whole case and of each lesion.
+        exam: what the plan was made from.
+        registration: None where the case could not be registered.
+        lesions: every flagged lesion, in order of its id.
+        structure_set: None when held: a set that lacks a progressive site must not look complete.
+        protocol: the clinical tables that decided.
+        exclusions: as given.
+    """
+
+    status: PlanStatus
+    findings: tuple[Finding, ...]
+    exam: Exam
+    registration: CaseRegistration | None
+    lesions: tuple[PlannedLesion, ...]
+    structure_set: StructureSet | None
+    protocol: Protocol
+    exclusions: tuple[Exclusion, ...]
+
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, and how many of how many steps are over."""
+
+ANATOMICAL = (Kind.T1, Kind.DIXON_IN, Kind.DIXON_FAT, Kind.DIXON_WATER, Kind.T2)
+"""MR that shows anatomy without EPI distortion, the best for a fit first."""
+
+DIFFUSION = (Kind.DWI_TRACE, Kind.DWI)
+
+EPI_KINDS = (*DIFFUSION, Kind.ADC, Kind.DWI_CALCULATED)
+"""A flag drawn on one of these stands where the echo-planar image shows it."""
+
+CHANNELS = 2
+"""Anatomical volumes that vote on a lesion's place: more cost time and agree with the first two."""
+
+
+def plan(
+    exam: Exam,
+    protocol: Protocol,
+    *,
+    seed: int = 1,
+    exclusions: tuple[Exclusion, ...] = (),
+    progress: Progress = lambda _what, _done, _total: None,
+) -> Plan:
+    """The plan for one exam: every flagged lesion mapped, contoured and given a proposal, or held with its reasons.
+
+    Args:
+        exam: as read.
+        protocol: the clinical tables.
+        seed: of the samples that the registration draws; same input and seed, same plan.
+        exclusions: lesions that a named person leaves without a target.
+        progress: told of each step.
+
+    Raises:
+        InputError: an exclusion names a lesion that is not flagged.
+    """
+    _check_exclusions(exam, exclusions)
+    if exam.planning_ct is None or not exam.flags or holds(exam.findings):
+        return _unmapped(exam, protocol, exclusions, ())
+    frames = sorted({flag.grid.frame for flag in exam.flags})
+    if len(frames) > 1:
+        return _unmapped(exam, protocol, exclusions, (_several_frames(frames),))
+    channels = _channels(exam, frames[0])
+    progress("whole body", 0, len(exam.flags))
+    try:
+        registration = register_case(exam.planning_ct, frames[0], channels.whole_body, exam.registrations, seed=seed)
+    except DecisionNeededError as error:
+        finding = Finding("mr-absent", Level.HOLD, str(error), Who.SENDER)
+        return _unmapped(exam, protocol, exclusions, (finding,))
+    registrar = LesionRegistrar(exam.planning_ct, channels.anatomical, channels.dwi, registration, seed)
+    by_lesion = {exclusion.lesion: exclusion for exclusion in exclusions}
+    planner = _LesionPlanner(exam, exam.planning_ct, protocol, registrar, len(exam.flags) - len(by_lesion))
+    lesions = []
+    for n, flag in enumerate(exam.flags):
+        progress(f"{flag.id} {flag.label}", n, len(exam.flags))
+        exclusion = by_lesion.get(flag.id)
+        lesions.append(_excluded(flag, exam, exclusion) if exclusion else planner.planned(flag))
+    progress("structure set", len(exam.flags), len(exam.flags))
+    return _finished(exam, protocol, registration, tuple(lesions), exclusions)
+
+
+@dataclass(frozen=True)
+class _Channels:
+    """The MR volumes of the flags' frame that a registration uses."""
+
+    anatomical: tuple[Volume, ...]
+    dwi: Volume | None
+
+    @property
+    def whole_body(self) -> Volume | None:
+        return self.anatomical[0] if self.anatomical else None
+
+
+def _channels(exam: Exam, frame: str) -> _Channels:
+    """Anatomy first; where the exam has none, the low-b image stands in for it, and no EPI shift can be told."""
+    anatomical = tuple(volume for volume in exam.of_kind(*ANATOMICAL) if volume.grid.frame == frame)[:CHANNELS]
+    dwi = sorted(
+        (volume for volume in exam.of_kind(*DIFFUSION) if volume.grid.frame == frame),
+        key=lambda volume: volume.quantity.b_value_s_per_mm2 or 0.0,
+    )
+    if anatomical:
+        return _Channels(anatomical, dwi[0] if dwi else None)
+    return _Channels(tuple(dwi[:1]), None)
+
+
+def _several_frames(frames: list[str]) -> Finding:
+    message = f"The flags were drawn in {len(frames)} frames of reference ({', '.join(frames)}); send them in one."
+    return Finding("flag-frames-several", Level.HOLD, message, Who.SENDER, len(frames), 1, "frames")
+
+
+def _check_exclusions(exam: Exam, exclusions: tuple[Exclusion, ...]) -> None:
+    known = {flag.id for flag in exam.flags}
+    for exclusion in exclusions:
+        if exclusion.lesion not in known:
+            raise InputError(
+                f"{exclusion.lesion} is to be excluded but is not flagged",
+                todo=f"The flagged lesions are {', '.join(sorted(known)) or 'none'}.",
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """The rings of one lesion, traced from shapes that hold one another, and what speaks against them."""
+
+    contours: dict[RoiKind, tuple[Contour, ...]]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _LesionPlanner:
+    """Takes flag after flag of one case through mapping, contours and proposal."""
+
+    exam: Exam
+    ct: Volume
+    protocol: Protocol
+    registrar: LesionRegistrar
+    targets: int
+
+    def planned(self, flag: FlaggedLesion) -> PlannedLesion:
+        mapped = self._mapped(flag)
+        drawn = _Drawn({}, ()) if mapped.held else self._drawn(mapped)
+        mapped = replace(mapped, findings=(*mapped.findings, *drawn.findings))
+        rois = () if mapped.held else self._rois(flag, drawn, "")
+        facts = _facts(mapped, rois)
+        proposal = propose(facts, self.protocol, targets=self.targets)
+        if rois and isinstance(proposal, Proposal):
+            rois = self._rois(flag, drawn, f"{proposal.schedule}, {proposal.rule}.")
+        return PlannedLesion(
+            flag=flag,
+            status=LesionStatus.HELD if mapped.held else LesionStatus.MAPPED,
+            reasons=facts.held_for,
+            mapped=mapped,
+            rois=rois,
+            volume_ml=flag.volume_ml,
+            adc_median_mm2_per_s=_adc_median(self.exam, flag),
+            proposal=proposal,
+        )
+
+    def _mapped(self, flag: FlaggedLesion) -> MappedLesion:
+        on_dwi = any(volume.series_uid == flag.series_uid for volume in self.exam.of_kind(*EPI_KINDS))
+        found = self.registrar.register(flag.id, flag.centroid_mm, max(flag.grid.spacing_kji_mm), on_dwi=on_dwi)
+        findings = (*self.registrar.case.findings, *found.findings)
+        return MappedLesion(flag, found.ct_from_mr, found.uncertainty_mm, found.disagreement_mm, found.method, findings)
+
+    def _drawn(self, mapped: MappedLesion) -> _Drawn:
+        """GTV, and where the protocol has a rule for the site, CTV and PTV; all on the CT's slices."""
+        flag = mapped.flag
+        shapes = {RoiKind.GTV: lesion_shape(flag, mapped.ct_from_mr, self.ct.grid)}
+        rule = self.protocol.sites.get(flag.site)
+        if rule is not None:
+            shapes[RoiKind.CTV] = grow(shapes[RoiKind.GTV], _margin(rule.gtv_to_ctv), self.ct.grid)
+            shapes[RoiKind.PTV] = grow(shapes[RoiKind.CTV], _margin(rule.ctv_to_ptv), self.ct.grid)
+        traced = {kind: trace(shape, self.ct.grid) for kind, shape in shapes.items()}
+        findings = tuple(f for kind, tracing in traced.items() for f in tracing.findings(flag.id, kind.value))
+        return _Drawn({kind: tracing.contours for kind, tracing in traced.items()}, findings)
+
+    def _rois(self, flag: FlaggedLesion, drawn: _Drawn, text: str) -> tuple[Roi, ...]:
+        target = Target(flag.id, flag.label, flag.site, text, drawn.contours)
+        return build_structure_set([target], self.ct.grid, label=LABEL, description=DESCRIPTION).rois
+
+
+def _margin(rule: ProtocolMargin) -> Margin:
+    (right, left), (anterior, posterior), (inferior, superior) = rule.lps_mm
+    return Margin(left=left, right=right, anterior=anterior, posterior=posterior, superior=superior, inferior=inferior)
+
+
+def _facts(mapped: MappedLesion, rois: tuple[Roi, ...]) -> TargetFacts:
+    volumes = {roi.kind: roi.volume_ml for roi in rois}
+    return TargetFacts(
+        site=mapped.flag.site,
+        gtv_volume_ml=volumes.get(RoiKind.GTV, 0.0),
+        ptv_volume_ml=volumes.get(RoiKind.PTV, 0.0),
+        uncertainty_mm=mapped.uncertainty_mm,
+        held_for=tuple(finding.message for finding in mapped.findings if finding.level is Level.HOLD),
+    )
+
+
+def _adc_median(exam: Exam, flag: FlaggedLesion) -> float | None:
+    """Median ADC over the flagged voxels; None where the exam has no ADC map of the flag's frame."""
+    maps = [volume for volume in exam.of_kind(Kind.ADC) if volume.grid.frame == flag.grid.frame]
+    if not maps:
+        return None
+    inside = np.argwhere(flag.mask >= min(0.5, float(flag.mask.max())))
+    return float(np.median(sample(maps[0], flag.grid.mm_from_index(inside), flag.grid.frame)))
+
+
+def _unplanned(flag: FlaggedLesion, exam: Exam, status: LesionStatus, reason: Finding) -> PlannedLesion:
+    """A lesion that was not mapped, and why."""
+    adc = _adc_median(exam, flag)
+    return PlannedLesion(flag, status, (reason.message,), None, (), flag.volume_ml, adc, Abstention((reason,)))
+
+
+def _excluded(flag: FlaggedLesion, exam: Exam, exclusion: Exclusion) -> PlannedLesion:
+    message = f"Excluded by {exclusion.by}: {exclusion.reason}"
+    reason = Finding("lesion-excluded", Level.WARN, message, Who.PERSON, lesion=flag.id)
+    return _unplanned(flag, exam, LesionStatus.EXCLUDED, reason)
+
+
+def _unmapped(exam: Exam, protocol: Protocol, exclusions: tuple[Exclusion, ...], findings: tuple[Finding, ...]) -> Plan:
+    """The plan of a case that is held before anything could be mapped."""
+    found = (*exam.findings, *findings)
+    codes = ", ".join(sorted({finding.code for finding in found if finding.level is Level.HOLD}))
+    by_lesion = {exclusion.lesion: exclusion for exclusion in exclusions}
+    lesions = []
+    for flag in exam.flags:
+        if flag.id in by_lesion:
+            lesions.append(_excluded(flag, exam, by_lesion[flag.id]))
+            continue
+        reason = Finding("case-held", Level.HOLD, f"The case is held: {codes}.", Who.PERSON, lesion=flag.id)
+        lesions.append(_unplanned(flag, exam, LesionStatus.HELD, reason))
+    return Plan(PlanStatus.HELD, found, exam, None, tuple(lesions), None, protocol, exclusions)
+
+
+def _finished(
+    exam: Exam,
+    protocol: Protocol,
+    registration: CaseRegistration,
+    lesions: tuple[PlannedLesion, ...],
+    exclusions: tuple[Exclusion, ...],
+) -> Plan:
+    """The plan, with the structure set of every mapped lesion unless something holds it."""
+    own = tuple(finding for lesion in lesions for finding in _own_findings(lesion, registration))
+    findings = (*exam.findings, *registration.findings, *own)
+    targets = [lesion for lesion in lesions if lesion.rois]
+    held = holds(findings) or not targets
+    if not targets and not holds(findings):
+        findings = (*findings, Finding("targets-none", Level.HOLD, "No flagged lesion is left to treat.", Who.PERSON))
+    structure_set = None
+    if not held and exam.planning_ct is not None:
+        rois = tuple(roi for lesion in targets for roi in lesion.rois)
+        structure_set = StructureSet(exam.planning_ct.grid, LABEL, DESCRIPTION, rois)
+    status = PlanStatus.HELD if held else PlanStatus.PROPOSED
+    return Plan(status, findings, exam, registration, lesions, structure_set, protocol, exclusions)
+
+
+def _own_findings(lesion: PlannedLesion, registration: CaseRegistration) -> Iterator[Finding]:
+    """What was found about this lesion alone; a registration's findings are the case's."""
+    if lesion.status is LesionStatus.EXCLUDED and isinstance(lesion.proposal, Abstention):
+        yield from lesion.proposal.reasons
+    if lesion.mapped is None:
+        return
+    yield from (finding for finding in lesion.mapped.findings if finding not in registration.findings)
+    if lesion.status is LesionStatus.MAPPED and isinstance(lesion.proposal, Abstention):
+        reasons = " ".join(reason.message for reason in lesion.proposal.reasons)
+        message = f"No dose is proposed for {lesion.flag.id}: {reasons}"
+        yield Finding("dose-abstained", Level.WARN, message, Who.PERSON, lesion=lesion.flag.id)
