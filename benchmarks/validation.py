@@ -140,10 +140,9 @@ def _head(command: str) -> str:
     return (
         "# Validation\n\n"
         f"Made by `{command}` with psdt {__version__} on Python {platform.python_version()}. {NOTICE}\n\n"
-        "Each lesion is flagged on echo-planar DWI that is shifted along the phase-encode axis; the error is the
-        distance on " "the CT between where the flag's centre was mapped to and where the lesion is, the shift
-        included. The MR and the CT " "differ by a rigid motion, bending at every disc, hip rotation, breathing and
-        other bladder and bowel filling."
+        "Each lesion is flagged on echo-planar DWI that is shifted along the phase-encode axis; the error is the distance\n"
+        "on the CT between where the flag's centre was mapped to and where the lesion is, the shift included. The MR and\n"
+        "the CT differ by a rigid motion, bending at every disc, hip rotation, breathing, and bladder and bowel filling."
     )
 
 
