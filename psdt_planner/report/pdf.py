@@ -1,0 +1,162 @@
+"""The proposal as a PDF, for the planning system's document view: one table a lesion, marked on every page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+from xml.sax.saxutils import escape
+
+import matplotlib as mpl
+from reportlab.lib import colors
+from reportlab.lib.pagesizes import A4
+from reportlab.lib.styles import ParagraphStyle
+from reportlab.lib.units import mm
+from reportlab.pdfbase import pdfmetrics
+from reportlab.pdfbase.ttfonts import TTFont
+from reportlab.pdfgen.canvas import Canvas
+from reportlab.platypus import (
+    BaseDocTemplate,
+    Flowable,
+    Frame,
+    KeepTogether,
+    PageTemplate,
+    Paragraph,
+    Spacer,
+    Table,
+    TableStyle,
+)
+
+from psdt_planner.fractionation import Proposal
+from psdt_planner.planning import LesionStatus, Plan, PlannedLesion, PlanStatus
+from psdt_planner.report import words
+
+REGULAR: Final = "psdt-sans"
+BOLD: Final = "psdt-sans-bold"
+FONT_FILES: Final = {REGULAR: "DejaVuSans.ttf", BOLD: "DejaVuSans-Bold.ttf"}
+"""DejaVu, which comes with matplotlib: it has the Greek letters that the PDF standard fonts lack."""
+
+MARGIN: Final = 16 * mm
+STOP: Final = colors.HexColor("#9b1c1c")
+RULE: Final = colors.HexColor("#c3cad1")
+WASH: Final = colors.HexColor("#f4f6f8")
+NAMES_WIDTH: Final = 38 * mm
+
+TEXT: Final = ParagraphStyle("text", fontName=REGULAR, fontSize=8.5, leading=11.5)
+NAME: Final = ParagraphStyle("name", parent=TEXT, fontName=BOLD)
+HEAD: Final = ParagraphStyle("head", parent=TEXT, fontName=BOLD, fontSize=11, leading=14)
+DOSE: Final = ParagraphStyle("dose", parent=TEXT, fontName=BOLD, fontSize=12, leading=15)
+TITLE: Final = ParagraphStyle("title", parent=TEXT, fontName=BOLD, fontSize=15, leading=19)
+
+
+def proposal_pdf(plan: Plan, *, version: str, made_at: datetime, patient: str = "") -> bytes:
+    """The plan's proposals as the bytes of a PDF; the same arguments give the same bytes.
+
+    Characters that the font lacks are written as their code (``\\u5de6``), never left out.
+
+    Args:
+        plan: what is proposed; lesions without a dose are listed with the reasons.
+        version: of psdt.
+        made_at: when the plan was made, with its time zone.
+        patient: how the reader knows the patient; shown as given. Empty where the document is to name nobody.
+    """
+    _register_fonts()
+    buffer = io.BytesIO()
+    document = BaseDocTemplate(
+        buffer,
+        pagesize=A4,
+        leftMargin=MARGIN,
+        rightMargin=MARGIN,
+        topMargin=MARGIN + 8 * mm,
+        bottomMargin=MARGIN,
+        title=words.MARK,
+        author=f"psdt {version}",
+        invariant=1,
+    )
+    frame = Frame(document.leftMargin, document.bottomMargin, document.width, document.height, 0, 0, 0, 0)
+    document.addPageTemplates(PageTemplate("all", [frame], onPage=_mark_page))
+    document.build(list(_story(plan, version, made_at, patient, document.width)))
+    return buffer.getvalue()
+
+
+def _register_fonts() -> None:
+    folder = Path(mpl.get_data_path()) / "fonts" / "ttf"
+    for name, file in FONT_FILES.items():
+        if name not in pdfmetrics.getRegisteredFontNames():
+            pdfmetrics.registerFont(TTFont(name, str(folder / file)))
+
+
+def _mark_page(canvas: Canvas, document: BaseDocTemplate) -> None:
+    """The mark at the top of every page, and its number at the bottom."""
+    width, height = A4
+    canvas.saveState()
+    canvas.setFillColor(STOP)
+    canvas.rect(0, height - 14 * mm, width, 14 * mm, stroke=0, fill=1)
+    canvas.setFillColor(colors.white)
+    canvas.setFont(BOLD, 12)
+    canvas.drawCentredString(width / 2, height - 9 * mm, words.MARK)
+    canvas.setFillColor(colors.black)
+    canvas.setFont(REGULAR, 8)
+    canvas.drawCentredString(width / 2, 9 * mm, f"page {document.page}")
+    canvas.restoreState()
+
+
+def _story(plan: Plan, version: str, made_at: datetime, patient: str, width: float) -> Iterator[Flowable]:
+    yield _paragraph(f"Dose proposals for {words.counted(len(plan.lesions), 'flagged lesion')}", TITLE)
+    held = "HELD: no structure set was written. " if plan.status is PlanStatus.HELD else ""
+    yield _paragraph(f"{held}{words.BANNER}", NAME)
+    made = f"Made {made_at.isoformat(sep=' ', timespec='minutes')} by psdt {version}."
+    protocol = f"Protocol {plan.protocol.name} ({plan.protocol.status}), SHA-256 {plan.protocol.sha256}."
+    yield _paragraph(" ".join(filter(None, [f"Patient {patient}." if patient else "", made, protocol])), TEXT)
+    for lesion in plan.lesions:
+        yield Spacer(0, 5 * mm)
+        yield KeepTogether([_table(lesion, width)])
+    yield Spacer(0, 5 * mm)
+    yield _paragraph(words.methods(plan, version), TEXT)
+
+
+def _table(lesion: PlannedLesion, width: float) -> Table:
+    """The lesion's heading, then a row for each thing that is known or proposed."""
+    rows = [[_paragraph(words.heading(lesion), HEAD), ""]]
+    rows += [[_paragraph(name, NAME), _paragraph(text, style)] for name, text, style in _rows(lesion)]
+    style = TableStyle(
+        [
+            ("SPAN", (0, 0), (1, 0)),
+            ("BACKGROUND", (0, 0), (1, 0), WASH),
+            ("VALIGN", (0, 0), (-1, -1), "TOP"),
+            ("LINEBELOW", (0, 0), (-1, -1), 0.4, RULE),
+            ("BOX", (0, 0), (-1, -1), 0.8, colors.black if lesion.status is LesionStatus.MAPPED else STOP),
+        ]
+    )
+    return Table(rows, colWidths=[NAMES_WIDTH, width - NAMES_WIDTH], style=style, repeatRows=1)
+
+
+def _rows(lesion: PlannedLesion) -> Iterator[tuple[str, str, ParagraphStyle]]:
+    proposal = lesion.proposal
+    if isinstance(proposal, Proposal):
+        yield "Proposed", words.dose(proposal), DOSE
+        for name, table in (("BED", proposal.bed_gy), ("EQD2", proposal.eqd2_gy)):
+            yield name, "; ".join(f"{gy:.1f} Gy at α/β {key} Gy" for key, gy in table.items()), TEXT
+        yield "Look at this first", " ".join(proposal.cautions), NAME
+        yield "Rule", f"{proposal.rule}; certainty {proposal.certainty}; TG-263 suffix {proposal.tg263_suffix}", TEXT
+        yield "Decided by", "; ".join(proposal.decided_by), TEXT
+        yield "Sources", "; ".join(proposal.sources), TEXT
+        beside = [f"{other.schedule} ({other.why_not}; {other.source})" for other in proposal.alternatives]
+        yield "Alternatives", "; ".join(beside) or "none in the protocol", TEXT
+    else:
+        yield "Proposed", f"no dose ({words.outcome(lesion)})", DOSE
+        yield "Reasons", " ".join(words.reasons(lesion)), NAME
+    for name, text in words.figures(lesion):
+        yield name, text, TEXT
+
+
+def _paragraph(text: str, style: ParagraphStyle) -> Paragraph:
+    return Paragraph(escape(_printable(text, style.fontName)), style)
+
+
+def _printable(text: str, font: str) -> str:
+    """The text with each character that the font lacks written as its code."""
+    known = pdfmetrics.getFont(font).face.charToGlyph
+    return "".join(c if ord(c) in known else c.encode("ascii", "backslashreplace").decode("ascii") for c in text)
