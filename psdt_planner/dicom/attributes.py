@@ -1,0 +1,123 @@
+"""Typed getters for DICOM attributes: what must be there and is not raises, with its keyword and where."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from psdt_planner.errors import MissingAttributeError, UnsupportedError
+
+UNDECODABLE = (ValueError, TypeError, KeyError, OverflowError, NotImplementedError, AttributeError, struct.error)
+"""What pydicom raises where an element's bytes are not what its value representation promises."""
+
+
+def where_of(ds: Dataset) -> str:
+    """``SOP Instance UID 1.2.3`` of a whole object; empty for an item of a sequence."""
+    return f"SOP Instance UID {ds['SOPInstanceUID'].value}" if "SOPInstanceUID" in ds else ""
+
+
+def value(ds: Dataset, keyword: str, *, where: str = "") -> Any:
+    """The decoded value of an attribute that must be there.
+
+    Raises:
+        MissingAttributeError: absent or empty.
+        UnsupportedError: its bytes cannot be decoded.
+    """
+    try:
+        found = ds[keyword].value if keyword in ds else None
+    except UNDECODABLE as error:
+        raise UnsupportedError(f"{keyword} cannot be decoded", where=where or where_of(ds)) from error
+    if found is None or (isinstance(found, (str, bytes, Sequence)) and len(found) == 0):
+        raise MissingAttributeError(f"{keyword} is missing", where=where or where_of(ds))
+    return found
+
+
+def text(ds: Dataset, keyword: str, *, where: str = "") -> str:
+    """A text or UID that must be there, without padding; several values joined by backslashes."""
+    found = value(ds, keyword, where=where)
+    parts = (
+        [str(part) for part in found] if isinstance(found, Sequence) and not isinstance(found, str) else [str(found)]
+    )
+    joined = "\\".join(part.strip(" \0") for part in parts)
+    if not joined:
+        raise MissingAttributeError(f"{keyword} is missing", where=where or where_of(ds))
+    return joined
+
+
+def text_or_empty(ds: Dataset, keyword: str) -> str:
+    """A text where its absence has no meaning of its own; empty where it is absent or undecodable."""
+    try:
+        return text(ds, keyword)
+    except (MissingAttributeError, UnsupportedError):
+        return ""
+
+
+def words(ds: Dataset, keyword: str) -> tuple[str, ...]:
+    """The values of a multi-valued code string in capitals, such as ImageType; empty where it is absent."""
+    return tuple(part.strip().upper() for part in text_or_empty(ds, keyword).split("\\") if part.strip())
+
+
+def numbers(ds: Dataset, keyword: str, count: int, *, where: str = "") -> NDArray[np.float64]:
+    """``count`` finite numbers that must be there.
+
+    Raises:
+        MissingAttributeError: absent, empty, or fewer or more than ``count``.
+        UnsupportedError: not finite numbers.
+    """
+    found = value(ds, keyword, where=where)
+    try:
+        array = np.atleast_1d(np.asarray(found, dtype=np.float64))
+    except (ValueError, TypeError) as error:
+        raise UnsupportedError(f"{keyword} is not a number", where=where or where_of(ds)) from error
+    if array.size != count:
+        raise MissingAttributeError(f"{keyword} has {array.size} values, not {count}", where=where or where_of(ds))
+    if not np.isfinite(array).all():
+        raise UnsupportedError(f"{keyword} is not finite", where=where or where_of(ds))
+    return array
+
+
+def number(ds: Dataset, keyword: str, *, where: str = "") -> float:
+    """One finite number that must be there."""
+    return float(numbers(ds, keyword, 1, where=where)[0])
+
+
+def integer(ds: Dataset, keyword: str, *, where: str = "") -> int:
+    """One whole number that must be there.
+
+    Raises:
+        UnsupportedError: not a whole number.
+    """
+    found = number(ds, keyword, where=where)
+    if found != int(found):
+        raise UnsupportedError(f"{keyword} is not a whole number", where=where or where_of(ds))
+    return int(found)
+
+
+def has(ds: Dataset, keyword: str) -> bool:
+    """Whether an attribute is there with a value that can be decoded."""
+    try:
+        value(ds, keyword)
+    except (MissingAttributeError, UnsupportedError):
+        return False
+    return True
+
+
+def items(ds: Dataset, keyword: str, *, where: str = "") -> tuple[Dataset, ...]:
+    """The items of a sequence that must be there with at least one."""
+    found = value(ds, keyword, where=where)
+    if not isinstance(found, Sequence) or not all(isinstance(item, Dataset) for item in found):
+        raise UnsupportedError(f"{keyword} is not a sequence", where=where or where_of(ds))
+    return tuple(found)
+
+
+def items_if_any(ds: Dataset, keyword: str) -> tuple[Dataset, ...]:
+    """The items of a sequence that may be absent or empty."""
+    try:
+        return items(ds, keyword)
+    except MissingAttributeError:
+        return ()

@@ -1,0 +1,144 @@
+"""b-values: the standard attribute first, then the vendors' private elements by their creator, and which was used.
+
+A row of `PRIVATE_ENCODINGS` is one vendor's place for the b-value (dcm2niix's vendor notes agree with all of them).
+What no row can tell stays unknown: an image without a b-value is not an image at b = 0.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydicom import Dataset
+
+from psdt_planner.dicom.attributes import UNDECODABLE, number, text_or_empty, words
+from psdt_planner.errors import InputError
+
+B_VALUE_DIGITS = 2
+"""b-values are rounded to 0.01 s/mm2: some scanners number repeated volumes in the third decimal."""
+
+GE_OFFSET = 1_000_000_000
+"""GE adds this to the b-value of some sequences."""
+
+SIEMENS_SEQUENCE_NAME = re.compile(r"^\*?ep_b(\d+)(t|#\d+)?$")
+"""One b-value, as in ``*ep_b800t`` or ``ep_b1000#12``; ``*ep_b50_800`` names the range of a derived map instead."""
+
+
+@dataclass(frozen=True)
+class BValue:
+    """A diffusion weighting and where it was read."""
+
+    s_per_mm2: float
+    source: str
+
+
+@dataclass(frozen=True)
+class PrivateEncoding:
+    """Where one vendor keeps the b-value: an element of a private block, found by the block's creator.
+
+    ``manufacturer`` is the vendor's word in Manufacturer; it stands in for the creator where an anonymiser removed
+    every creator of the group, and the element then lies in the first block.
+    """
+
+    creator: str
+    group: int
+    offset: int
+    manufacturer: str
+    decode: Callable[[Any], float]
+
+    @property
+    def name(self) -> str:
+        """``(0019,xx0C) SIEMENS MR HEADER``."""
+        return f"({self.group:04X},xx{self.offset:02X}) {self.creator}"
+
+
+def _first_text_number(raw: Any) -> float:
+    """The first number of a text value, which Implicit VR may have turned into bytes."""
+    if isinstance(raw, bytes):
+        return float(raw.decode("ascii").split("\\")[0].strip(" \0"))
+    return float(raw if isinstance(raw, (str, int, float)) else raw[0])
+
+
+def _ge_number(raw: Any) -> float:
+    return _first_text_number(raw) % GE_OFFSET
+
+
+def _float32(raw: Any) -> float:
+    return float(struct.unpack("<f", raw)[0]) if isinstance(raw, bytes) else _first_text_number(raw)
+
+
+def _float64(raw: Any) -> float:
+    return float(struct.unpack("<d", raw)[0]) if isinstance(raw, bytes) else _first_text_number(raw)
+
+
+PRIVATE_ENCODINGS = (
+    PrivateEncoding("SIEMENS MR HEADER", 0x0019, 0x0C, "SIEMENS", _first_text_number),
+    PrivateEncoding("GEMS_PARM_01", 0x0043, 0x39, "GE MEDICAL", _ge_number),
+    PrivateEncoding("Philips Imaging DD 001", 0x2001, 0x03, "PHILIPS", _float32),
+    PrivateEncoding("Image Private Header", 0x0065, 0x09, "UIH", _float64),
+)
+
+ABSENT_IS_ZERO = ("TOSHIBA", "CANON")
+"""Vendors that write DiffusionBValue only on images with b > 0, in a series that has such images."""
+
+
+def b_value(ds: Dataset) -> BValue | None:
+    """The b-value that one image states itself; None where it states none."""
+    if "DiffusionBValue" in ds:
+        try:
+            return _rounded(number(ds, "DiffusionBValue"), "(0018,9087) DiffusionBValue")
+        except InputError:
+            pass
+    for encoding in PRIVATE_ENCODINGS:
+        found = _private(ds, encoding)
+        if found is not None:
+            return found
+    named = SIEMENS_SEQUENCE_NAME.match(text_or_empty(ds, "SequenceName"))
+    return _rounded(float(named.group(1)), "(0018,0024) SequenceName") if named else None
+
+
+def series_b_values(images: Sequence[Dataset]) -> Mapping[int, BValue]:
+    """The b-values of a diffusion series by index into ``images``; an index that is absent has an unknown b-value.
+
+    Where the vendor leaves the attribute out at b = 0 and another image of the series carries it, absent means 0.
+    """
+    found = {index: stated for index, image in enumerate(images) if (stated := b_value(image)) is not None}
+    if found and len(found) < len(images):
+        for index, image in enumerate(images):
+            vendor = text_or_empty(image, "Manufacturer").upper()
+            if index not in found and vendor.startswith(ABSENT_IS_ZERO):
+                found[index] = BValue(0.0, "absent, as this vendor writes b = 0")
+    return found
+
+
+def _rounded(s_per_mm2: float, source: str) -> BValue | None:
+    return BValue(abs(round(s_per_mm2, B_VALUE_DIGITS)), source) if s_per_mm2 >= 0 else None
+
+
+def _private(ds: Dataset, encoding: PrivateEncoding) -> BValue | None:
+    name = encoding.name
+    try:
+        raw = ds.private_block(encoding.group, encoding.creator)[encoding.offset].value
+    except KeyError:
+        raw, name = _without_creator(ds, encoding), f"{name}, creator removed, by manufacturer"
+    try:
+        return None if raw in (None, "", b"") else _rounded(encoding.decode(raw), name)
+    except (*UNDECODABLE, IndexError):
+        return None
+
+
+def _without_creator(ds: Dataset, encoding: PrivateEncoding) -> Any:
+    creators = any((encoding.group, 0x10 + block) in ds for block in range(0xF0))
+    if creators or not text_or_empty(ds, "Manufacturer").upper().startswith(encoding.manufacturer):
+        return None
+    tag = (encoding.group, 0x1000 + encoding.offset)
+    return ds[tag].value if tag in ds else None
+
+
+def is_diffusion_marked(ds: Dataset) -> bool:
+    """Whether an image says by itself, apart from its b-value, that it is diffusion weighted."""
+    contrast = {*words(ds, "ImageType"), *words(ds, "AcquisitionContrast")}
+    return "DIFFUSION" in contrast or SIEMENS_SEQUENCE_NAME.match(text_or_empty(ds, "SequenceName")) is not None

@@ -1,0 +1,204 @@
+"""Files in: every header with its hash, in any order and nesting; what cannot be read is named and does no harm."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import warnings
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from pydicom import Dataset, FileDataset, config, dcmread
+from pydicom.dataelem import RawDataElement
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from psdt_planner.dicom.attributes import UNDECODABLE, text_or_empty
+from psdt_planner.errors import InputError
+from psdt_planner.findings import Finding, Level
+
+UNREADABLE = (*UNDECODABLE, InvalidDicomError, EOFError, OSError, zlib.error, RecursionError, MemoryError)
+"""What reading bytes that are no sound DICOM file raises."""
+
+PIXEL_ELEMENTS = {(0x7FE0, 0x0008): 4, (0x7FE0, 0x0009): 8, (0x7FE0, 0x0010): 4}
+SEQUENCE_DELIMITER = (0xFFFE, 0xE0DD)
+ITEM = (0xFFFE, 0xE000)
+UNDEFINED_LENGTH = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One file that came in: its name without the folder, the hash of its bytes, and the object that it holds.
+
+    UIDs are empty where the object does not state them.
+    """
+
+    name: str
+    sha256: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+
+
+@dataclass(frozen=True, eq=False)
+class Header:
+    """A DICOM object without its pixels, and the file to get them from."""
+
+    dataset: Dataset
+    path: Path
+    file: InputFile
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """While objects of other people are read: pydicom neither judges nor prints their values.
+
+    Its warnings carry values, and values may be patient data. What matters about a value is checked by the getters.
+    """
+    with warnings.catch_warnings(), config.disable_value_validation():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def read_headers(
+    paths: Sequence[Path], *, progress: Callable[[int, int], None] | None = None
+) -> tuple[tuple[Header, ...], tuple[Finding, ...]]:
+    """Every DICOM object below the paths, once, ordered by its UIDs whatever the order of files.
+
+    An instance that came twice with the same bytes counts once; with other bytes it is the finding
+    ``duplicate-conflicting`` and one copy stands for it. Garbage, truncated and empty files are findings
+    ``file-unreadable``.
+
+    Raises:
+        InputError: a path does not exist.
+    """
+    files = _walk(paths)
+    headers: list[Header] = []
+    findings: list[Finding] = []
+    for done, path in enumerate(files, start=1):
+        try:
+            dataset, digest = _parse(path)
+        except UNREADABLE as error:
+            findings.append(_unreadable(path, error))
+        else:
+            headers.append(Header(dataset, path, _input_file(path.name, digest, dataset)))
+        if progress is not None:
+            progress(done, len(files))
+    unique, conflicts = _without_duplicates(headers)
+    return unique, (*sorted(findings, key=lambda finding: finding.message), *conflicts)
+
+
+def _walk(paths: Sequence[Path]) -> list[Path]:
+    found: dict[Path, Path] = {}
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"there is no file or folder {path.name}", todo="Check the path.")
+        inside = path.rglob("*") if path.is_dir() else [path]
+        found.update({file.resolve(): file for file in inside if file.is_file()})
+    return [found[key] for key in sorted(found)]
+
+
+def _unreadable(path: Path, error: BaseException) -> Finding:
+    why = str(error) if isinstance(error, _UnsoundError) else "not a readable DICOM file"
+    if path.is_file() and path.stat().st_size == 0:
+        why = "empty"
+    return Finding("file-unreadable", Level.WARN, f"{path.name} was left out: {why}")
+
+
+class _UnsoundError(ValueError):
+    """A DICOM file whose end is missing."""
+
+
+def _parse(path: Path) -> tuple[FileDataset, str]:
+    """The object without its pixels, and the SHA-256 of the file."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            dataset = dcmread(file, stop_before_pixels=True)
+        if any(" in file " in str(warning.message) for warning in caught):
+            raise _UnsoundError("truncated")
+        _check_end(file, dataset)
+    return dataset, digest
+
+
+def _input_file(name: str, sha256: str, dataset: FileDataset) -> InputFile:
+    meta = dataset.file_meta
+    sop_class = text_or_empty(dataset, "SOPClassUID") or text_or_empty(meta, "MediaStorageSOPClassUID")
+    instance = text_or_empty(dataset, "SOPInstanceUID") or text_or_empty(meta, "MediaStorageSOPInstanceUID")
+    series = text_or_empty(dataset, "SeriesInstanceUID")
+    return InputFile(name, sha256, sop_class, instance, series)
+
+
+def _check_end(file: BinaryIO, dataset: FileDataset) -> None:
+    """Hold the file's length against what its elements promise; `dcmread` itself lets a missing end pass.
+
+    Raises:
+        _UnsoundError: the last element before the pixels, or the pixels, are cut short, or an image has none.
+    """
+    if dataset.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        return  # zlib has found the end
+    size = file.seek(0, 2) if (at := file.tell()) >= 0 else 0
+    if at < size:
+        file.seek(at)
+        _check_pixels(file, dataset, size)
+    elif _last_element_is_short(dataset, file):
+        raise _UnsoundError("truncated")
+    elif "Rows" in dataset and "BitsAllocated" in dataset:
+        raise _UnsoundError("truncated: an image without its pixels")
+
+
+def _last_element_is_short(dataset: Dataset, file: BinaryIO) -> bool:
+    tags = sorted(dataset.keys())
+    last = dataset.get_item(tags[-1]) if tags else None
+    if not isinstance(last, RawDataElement) or last.length == UNDEFINED_LENGTH:
+        return last is None
+    file.seek(last.value_tell + last.length)
+    return len(last.value or b"") < last.length or any(file.read())
+
+
+def _check_pixels(file: BinaryIO, dataset: FileDataset, size: int) -> None:
+    order = "<" if dataset.original_encoding[1] else ">"
+    group, element = struct.unpack(f"{order}HH", file.read(4))
+    if (group, element) not in PIXEL_ELEMENTS:
+        raise _UnsoundError("truncated")
+    if dataset.file_meta.get("TransferSyntaxUID") != ImplicitVRLittleEndian:
+        file.read(4)
+    (length,) = struct.unpack(f"{order}I", file.read(4))
+    if length != UNDEFINED_LENGTH and file.tell() + length > size:
+        raise _UnsoundError("truncated: its pixels are cut short")
+    if length == UNDEFINED_LENGTH:
+        _check_fragments(file, size)
+
+
+def _check_fragments(file: BinaryIO, size: int) -> None:
+    """Walk the items of encapsulated pixels (PS3.5 A.4) to their delimiter."""
+    while len(head := file.read(8)) == 8:
+        group, element, length = struct.unpack("<HHI", head)
+        if (group, element) == SEQUENCE_DELIMITER:
+            return
+        if (group, element) != ITEM or file.tell() + length > size:
+            break
+        file.seek(length, 1)
+    raise _UnsoundError("truncated: its pixels are cut short")
+
+
+def _without_duplicates(headers: Sequence[Header]) -> tuple[tuple[Header, ...], list[Finding]]:
+    by_instance: dict[str, list[Header]] = defaultdict(list)
+    for header in headers:
+        by_instance[header.file.sop_instance_uid or header.file.sha256].append(header)
+    unique, findings = [], []
+    for uid in sorted(by_instance):
+        copies = sorted(by_instance[uid], key=lambda header: (header.file.sha256, header.file.name))
+        unique.append(copies[0])
+        if len({copy.file.sha256 for copy in copies}) > 1:
+            names = ", ".join(sorted({copy.file.name for copy in copies}))
+            message = f"SOP Instance UID {uid} came in with different content in {names}"
+            findings.append(Finding("duplicate-conflicting", Level.HOLD, message))
+    return tuple(unique), findings

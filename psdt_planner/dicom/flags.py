@@ -1,0 +1,111 @@
+"""What flags of every kind share: the images that they may have been drawn on, and how a mask becomes a lesion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from psdt_planner.dicom.sites import UNKNOWN, place
+from psdt_planner.findings import Finding, Level
+from psdt_planner.geometry import Grid, Points
+from psdt_planner.images import Kind
+from psdt_planner.lesions import FlaggedLesion, FlagSource, MaskKind
+
+PLANE_TOLERANCE_MM = 0.1
+"""How far a contour or a segmented frame may lie from the slice that it was drawn on; text rounds to 0.01 mm."""
+
+PARALLEL_TOLERANCE = 1e-4
+"""How far the direction of two normals may differ for their planes to count as parallel."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageIndex:
+    """The image series among the inputs, as far as other objects may refer to them.
+
+    Attributes:
+        kinds: by SeriesInstanceUID.
+        frames: Frame of Reference UIDs by SeriesInstanceUID.
+        grids: lattices of the volumes that could be read, by SeriesInstanceUID.
+        series_of_image: SeriesInstanceUID by SOP Instance UID.
+        planning_ct_uid: SeriesInstanceUID of the planning CT; empty where there is none.
+    """
+
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    frames: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    grids: Mapping[str, tuple[Grid, ...]] = field(default_factory=dict)
+    series_of_image: Mapping[str, str] = field(default_factory=dict)
+    planning_ct_uid: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Flags:
+    """What one object flags: the lesions, the findings, and how many items it has, readable or not."""
+
+    lesions: tuple[FlaggedLesion, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    items: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Marked:
+    """One flagged item before it has a lesion id.
+
+    Attributes:
+        label: the reader's words.
+        regions: coded places, items of anatomic region or property type sequences.
+        tracking_uid: empty where the object has none.
+        source: the object and the item.
+    """
+
+    label: str
+    regions: Sequence[Dataset]
+    tracking_uid: str
+    source: FlagSource
+
+
+def lesion(
+    identity: str, marked: Marked, grid: Grid, mask: NDArray[np.float32], kind: MaskKind
+) -> tuple[FlaggedLesion, list[Finding]]:
+    """The lesion of a mask on its grid; ``lesion-site-unknown`` where neither code nor label tells the site."""
+    where = place(marked.regions, marked.label)
+    found = []
+    if where.site == UNKNOWN:
+        message = f"{identity}: neither a code nor the label tells where in the body it lies"
+        found.append(Finding("lesion-site-unknown", Level.WARN, message, lesion=identity))
+    flagged = FlaggedLesion(
+        id=identity,
+        label=marked.label,
+        site=where.site,
+        site_source=where.source,
+        side=where.side,
+        tracking_uid=marked.tracking_uid,
+        grid=grid,
+        mask=mask,
+        mask_kind=kind,
+        source=marked.source,
+    )
+    return flagged, found
+
+
+def held(code: str, message: str, source: FlagSource, identity: str = "") -> Finding:
+    """A finding that holds, about an item of an object."""
+    item = f" item {source.item}" if source.item else ""
+    return Finding(code, Level.HOLD, f"SOP Instance UID {source.sop_instance_uid}{item}: {message}", lesion=identity)
+
+
+def plane_offsets_mm(grid: Grid, normal: Points) -> Points:
+    """``(K,)`` ascending, where the slices of a grid lie along ``normal``; empty where its slices are not parallel."""
+    if 1.0 - abs(float(grid.normal @ normal)) > PARALLEL_TOLERANCE**2:
+        return np.empty(0)
+    return np.sort(grid.slice_origins_mm @ normal)
+
+
+def on_planes(offsets_mm: Points, planes_mm: Points) -> bool:
+    """Whether every offset lies on one of the planes, to `PLANE_TOLERANCE_MM`."""
+    if not planes_mm.size:
+        return False
+    return bool(np.abs(offsets_mm[:, None] - planes_mm[None, :]).min(axis=1).max() <= PLANE_TOLERANCE_MM)

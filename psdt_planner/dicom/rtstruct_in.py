@@ -1,0 +1,335 @@
+"""RTSTRUCT in: contours on the MR are flagged lesions, contours on the planning CT are organs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from pydicom import Dataset
+from shapely.geometry.base import BaseGeometry
+
+from psdt_planner.dicom import attributes
+from psdt_planner.dicom.files import Header
+from psdt_planner.dicom.flags import (
+    PLANE_TOLERANCE_MM,
+    Flags,
+    ImageIndex,
+    Marked,
+    held,
+    lesion,
+    on_planes,
+    plane_offsets_mm,
+)
+from psdt_planner.dicom.kinds import KIND_OF_CLASS
+from psdt_planner.errors import GeometryError, InputError, UnsupportedError
+from psdt_planner.exam import Organ
+from psdt_planner.findings import Finding, Level
+from psdt_planner.geometry import Grid, Points
+from psdt_planner.images import Kind
+from psdt_planner.lesions import FlaggedLesion, FlagSource, MaskKind
+from psdt_planner.shapes import Contour
+
+CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+FLAG_TYPES = ("GTV", "")
+"""RTROIInterpretedType of contours on the MR that are flags; organs and markers that were drawn there are not."""
+
+SLIVER = 1e-3
+"""Share of the smaller ring that two rings on a slice may share, or leave out, for them to count as apart or nested."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ring:
+    """One contour as sent: ``(N, 3)`` points in mm, closed without repeating the first."""
+
+    points_mm: Points
+    geometric_type: str
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """One ROI as sent.
+
+    ``image_uids`` and ``image_classes`` are the instances and SOP classes that its contours name.
+    """
+
+    number: int
+    name: str
+    interpreted_type: str
+    frame: str
+    rings: tuple[Ring, ...]
+    regions: tuple[Dataset, ...]
+    tracking_uid: str
+    image_uids: frozenset[str]
+    image_classes: frozenset[str]
+
+
+@dataclass(frozen=True, eq=False)
+class StructureSetIn:
+    """What one RTSTRUCT says: flags, organs, and findings about both."""
+
+    flags: Flags
+    organs: tuple[Organ, ...] = ()
+
+
+class _UnplacedError(Exception):
+    """An ROI that cannot be tied to an image; carries the finding."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.code)
+        self.finding = finding
+
+
+def read_structure_set(header: Header, images: ImageIndex, first: int) -> StructureSetIn:
+    """The ROIs of one RTSTRUCT: lesions numbered from ``first`` where they were drawn on an MR, organs on the CT.
+
+    What an ROI was drawn on is told by its frame of reference where only the CT or only MRs have it, else by the
+    series or images that it names, else by the SOP class of those images, else by the slices of its contours.
+    Findings at level hold: ``rtstruct-refused``, ``rtstruct-ambiguous``, ``flag-source-absent``,
+    ``flag-frame-unknown``, ``flag-plane-unmatched``, ``flag-empty``, ``flag-not-closed``, ``flag-rings-cross``; at
+    level warn ``rtstruct-not-used``, ``roi-not-a-flag``, ``organ-plane-unmatched``.
+    """
+    source = FlagSource(header.file.sop_class_uid, header.file.sop_instance_uid, 0)
+    try:
+        rois = _read(header.dataset)
+    except InputError as error:
+        return StructureSetIn(Flags((), (held("rtstruct-refused", str(error), source),)))
+    referenced = _referenced_series(header.dataset)
+    lesions: list[FlaggedLesion] = []
+    findings: list[Finding] = []
+    organs: list[Organ] = []
+    items = 0
+    for roi in rois:
+        item = FlagSource(source.sop_class_uid, source.sop_instance_uid, roi.number)
+        try:
+            series = _drawn_on(roi, referenced, images, item)
+        except _UnplacedError as error:
+            findings.append(error.finding)
+            items += error.finding.level is Level.HOLD
+            continue
+        if images.kinds[series] is Kind.PLANNING_CT:
+            organ, found = _organ(roi, images.grids[series], item)
+            organs.append(organ)
+            findings += found
+        elif roi.interpreted_type not in FLAG_TYPES:
+            findings.append(_no_flag(roi, item))
+        else:
+            flagged = _flag(roi, series, images, item, f"L{first + items}")
+            items += 1
+            lesions += flagged.lesions
+            findings += flagged.findings
+    return StructureSetIn(Flags(tuple(lesions), tuple(findings), items), tuple(organs))
+
+
+def _no_flag(roi: Drawn, source: FlagSource) -> Finding:
+    message = (
+        f"SOP Instance UID {source.sop_instance_uid}: ROI {roi.number} on the MR is of type {roi.interpreted_type}, "
+        "which is no flagged lesion, and is not used"
+    )
+    return Finding("roi-not-a-flag", Level.WARN, message)
+
+
+def _read(ds: Dataset) -> list[Drawn]:
+    """Every ROI, in order of its number; contours belong to their ROI by number, not by place in the sequence."""
+    modality = attributes.text_or_empty(ds, "Modality")
+    if modality != "RTSTRUCT":
+        raise UnsupportedError(f"an RT Structure Set whose Modality says {modality or 'nothing'}")
+    where = attributes.where_of(ds)
+    contours = {
+        attributes.integer(item, "ReferencedROINumber", where=where): item
+        for item in attributes.items_if_any(ds, "ROIContourSequence")
+    }
+    observations = {
+        attributes.integer(item, "ReferencedROINumber", where=where): item
+        for item in attributes.items_if_any(ds, "RTROIObservationsSequence")
+    }
+    rois = []
+    for roi in attributes.items(ds, "StructureSetROISequence"):
+        number = attributes.integer(roi, "ROINumber", where=where)
+        rois.append(_drawn(roi, number, contours.get(number), observations.get(number), where))
+    return sorted(rois, key=lambda roi: roi.number)
+
+
+def _drawn(roi: Dataset, number: int, contours: Dataset | None, observation: Dataset | None, where: str) -> Drawn:
+    items = attributes.items_if_any(contours, "ContourSequence") if contours is not None else ()
+    named = [image for item in items for image in attributes.items_if_any(item, "ContourImageSequence")]
+    observed = observation if observation is not None else Dataset()
+    return Drawn(
+        number=number,
+        name=attributes.text_or_empty(roi, "ROIName"),
+        interpreted_type=attributes.text_or_empty(observed, "RTROIInterpretedType").upper(),
+        frame=attributes.text(roi, "ReferencedFrameOfReferenceUID", where=where),
+        rings=tuple(_ring(item, where) for item in items),
+        regions=attributes.items_if_any(observed, "RTROIIdentificationCodeSequence"),
+        tracking_uid=attributes.text_or_empty(roi, "TrackingUID"),
+        image_uids=frozenset(attributes.text_or_empty(image, "ReferencedSOPInstanceUID") for image in named),
+        image_classes=frozenset(attributes.text_or_empty(image, "ReferencedSOPClassUID") for image in named),
+    )
+
+
+def _ring(item: Dataset, where: str) -> Ring:
+    count = attributes.integer(item, "NumberOfContourPoints", where=where)
+    points = attributes.numbers(item, "ContourData", 3 * count, where=where).reshape(count, 3)
+    if count > 1 and np.allclose(points[0], points[-1]):
+        points = points[:-1]
+    return Ring(points, attributes.text(item, "ContourGeometricType", where=where))
+
+
+def _referenced_series(ds: Dataset) -> dict[str, frozenset[str]]:
+    """SeriesInstanceUIDs that the structure set names, with the SOP classes of the images listed under each."""
+    found: dict[str, frozenset[str]] = {}
+    for frame in attributes.items_if_any(ds, "ReferencedFrameOfReferenceSequence"):
+        for study in attributes.items_if_any(frame, "RTReferencedStudySequence"):
+            for series in attributes.items_if_any(study, "RTReferencedSeriesSequence"):
+                listed = attributes.items_if_any(series, "ContourImageSequence")
+                classes = frozenset(attributes.text_or_empty(image, "ReferencedSOPClassUID") for image in listed)
+                found[attributes.text_or_empty(series, "SeriesInstanceUID")] = classes
+    return found
+
+
+def _drawn_on(roi: Drawn, referenced: dict[str, frozenset[str]], images: ImageIndex, source: FlagSource) -> str:
+    """SeriesInstanceUID of the image that an ROI was drawn on.
+
+    Raises:
+        _UnplacedError: no image, or more than one kind of image, fits.
+    """
+    in_frame = [uid for uid, frames in images.frames.items() if roi.frame in frames]
+    if not in_frame:
+        raise _UnplacedError(
+            held("flag-frame-unknown", f"no image among the inputs is in its frame {roi.frame}", source)
+        )
+    named = {images.series_of_image[uid] for uid in roi.image_uids if uid in images.series_of_image}
+    named = named or {uid for uid in referenced if uid in images.kinds}
+    classes = roi.image_classes or frozenset().union(*referenced.values()) if referenced else roi.image_classes
+    kinds = {KIND_OF_CLASS.get(uid, Kind.OTHER) for uid in classes if uid}
+    fits = [uid for uid in in_frame if uid in named] or [uid for uid in in_frame if _is_of(images.kinds[uid], kinds)]
+    if not fits and kinds:
+        text = "drawn on a series that is not among the inputs"
+        raise _UnplacedError(held("flag-source-absent", text, source))
+    return _one_of(roi, fits or in_frame, images, source)
+
+
+def _is_of(kind: Kind, classes: Iterable[Kind]) -> bool:
+    """Whether a series of this kind is of one of the image classes (CT, MR_OTHER for any MR, PET)."""
+    if kind in (Kind.CT, Kind.PLANNING_CT):
+        return Kind.CT in classes
+    return kind in classes if kind in (Kind.PET, Kind.OTHER) else Kind.MR_OTHER in classes
+
+
+def _one_of(roi: Drawn, candidates: Sequence[str], images: ImageIndex, source: FlagSource) -> str:
+    ct = [uid for uid in candidates if uid == images.planning_ct_uid]
+    mr = [uid for uid in candidates if images.kinds[uid] not in (Kind.CT, Kind.PLANNING_CT, Kind.PET, Kind.OTHER)]
+    if not ct and not mr:
+        kinds = ", ".join(sorted({images.kinds[uid] for uid in candidates}))
+        message = f"SOP Instance UID {source.sop_instance_uid}: ROI {roi.number} was drawn on {kinds} and is not used"
+        raise _UnplacedError(Finding("rtstruct-not-used", Level.WARN, message))
+    if ct and mr and roi.rings:
+        ct, mr = ([uid for uid in some if _lies_on(roi, images.grids.get(uid, ()))] for some in (ct, mr))
+        if not ct and not mr:
+            raise _UnplacedError(held("flag-plane-unmatched", "its contours lie on no slice of its frame", source))
+    if ct and mr:
+        raise _UnplacedError(held("rtstruct-ambiguous", "it may have been drawn on the CT or on the MR", source))
+    matching = [uid for uid in mr if _lies_on(roi, images.grids.get(uid, ()))]
+    return (ct or sorted(matching) or sorted(mr))[0]
+
+
+def _lies_on(roi: Drawn, grids: Sequence[Grid]) -> bool:
+    return any(_on_grid(roi, grid) for grid in grids)
+
+
+def _on_grid(roi: Drawn, grid: Grid) -> bool:
+    offsets = [ring.points_mm @ grid.normal for ring in roi.rings]
+    return bool(offsets) and on_planes(np.concatenate(offsets), plane_offsets_mm(grid, grid.normal))
+
+
+def _organ(roi: Drawn, grids: Sequence[Grid], source: FlagSource) -> tuple[Organ, list[Finding]]:
+    """The contours on slices of the planning CT; none of them where the CT has no lattice, which is held already."""
+    contours, off = [], 0
+    for ring in roi.rings:
+        k = _slice_of(ring, grids[0]) if grids else None
+        if k is None or len(ring.points_mm) < 3:
+            off += 1
+        else:
+            contours.append(Contour(ring.points_mm, k))
+    contours.sort(key=lambda contour: contour.slice_index)
+    findings = []
+    if off:
+        message = (
+            f"SOP Instance UID {source.sop_instance_uid}: {off} of {len(roi.rings)} contours of ROI {roi.number} "
+            "lie on no slice of the planning CT, or have fewer than three points, and were left out"
+        )
+        findings.append(Finding("organ-plane-unmatched", Level.WARN, message, value=float(off)))
+    return Organ(roi.name, roi.number, source.sop_instance_uid, tuple(contours)), findings
+
+
+def _slice_of(ring: Ring, grid: Grid) -> int | None:
+    planes, offsets = grid.slice_origins_mm @ grid.normal, ring.points_mm @ grid.normal
+    k = int(np.abs(planes - offsets.mean()).argmin())
+    return k if np.abs(offsets - planes[k]).max() <= PLANE_TOLERANCE_MM else None
+
+
+def _flag(roi: Drawn, series: str, images: ImageIndex, source: FlagSource, identity: str) -> Flags:
+    grids = [grid for grid in images.grids.get(series, ()) if _on_grid(roi, grid)]
+    if not any(len(ring.points_mm) for ring in roi.rings):
+        return Flags((), (held("flag-empty", "the region has no contours", source, identity),))
+    if any(ring.geometric_type not in CLOSED or len(ring.points_mm) < 3 for ring in roi.rings):
+        return Flags((), (held("flag-not-closed", "a contour that is no closed ring", source, identity),))
+    if not grids:
+        message = f"its contours lie on no slices of series {series}"
+        return Flags((), (held("flag-plane-unmatched", message, source, identity),))
+    try:
+        grid, mask = _rasterised(roi, grids[0])
+    except GeometryError as error:
+        return Flags((), (held("flag-rings-cross", error.message, source, identity),))
+    if not mask.any():
+        return Flags((), (held("flag-empty", "the contours enclose nothing", source, identity),))
+    marked = Marked(roi.name, roi.regions, roi.tracking_uid, source)
+    flagged, found = lesion(identity, marked, grid, mask, MaskKind.OCCUPANCY)
+    return Flags((flagged,), tuple(found))
+
+
+def _rasterised(roi: Drawn, grid: Grid) -> tuple[Grid, NDArray[np.float32]]:
+    """Exact occupancy of the rings on the MR's lattice, cropped, with one empty voxel and slice on each side.
+
+    A ring takes up the slice that it was drawn on. Rings of one slice are combined by even and odd: one within another
+    is a hole. Raises GeometryError where two rings cross.
+    """
+    indices = [grid.index_from_mm(ring.points_mm) for ring in roi.rings]
+    by_slice: dict[int, list[BaseGeometry]] = {}
+    for index in indices:
+        polygon = shapely.make_valid(shapely.Polygon(index[:, [2, 1]]))
+        by_slice.setdefault(round(float(index[:, 0].mean())), []).append(polygon)
+    low = np.floor(np.min([index.min(axis=0) for index in indices], axis=0) + 0.5).astype(int) - 1
+    high = np.floor(np.max([index.max(axis=0) for index in indices], axis=0) + 0.5).astype(int) + 2
+    low[0], high[0] = min(by_slice) - 1, max(by_slice) + 2
+    shape = tuple(int(n) for n in high - low)
+    mask = np.zeros(shape, dtype=np.float32)
+    for k, polygons in by_slice.items():
+        mask[k - low[0]] = _occupancy(_even_odd(polygons), low[1:], shape[1:])
+    corners = [(k, low[1], low[2]) for k in range(low[0], high[0])]
+    origins = grid.mm_from_index(corners)
+    return Grid(origins, grid.step_j_mm, grid.step_i_mm, (shape[0], shape[1], shape[2]), grid.frame), mask
+
+
+def _even_odd(polygons: Sequence[BaseGeometry]) -> BaseGeometry:
+    region = polygons[0]
+    for polygon in polygons[1:]:
+        shared = shapely.intersection(region, polygon).area
+        smaller = min(region.area, polygon.area)
+        if SLIVER * smaller < shared < (1 - SLIVER) * smaller:
+            raise GeometryError("two contours on one slice cross each other")
+        region = shapely.symmetric_difference(region, polygon)
+    return region
+
+
+def _occupancy(region: BaseGeometry, low_ji: NDArray[np.int_], shape_ji: Sequence[int]) -> NDArray[np.float64]:
+    """Part of each pixel that lies within the region, ``shape_ji``; pixel centres are whole numbers of ``(i, j)``."""
+    j, i = np.mgrid[0 : shape_ji[0], 0 : shape_ji[1]] + np.asarray(low_ji)[:, None, None]
+    boxes = shapely.box(i - 0.5, j - 0.5, i + 0.5, j + 0.5)
+    shapely.prepare(region)
+    part = np.asarray(shapely.contains_properly(region, boxes), dtype=np.float64)
+    edge = (part == 0) & shapely.intersects(region, boxes)
+    part[edge] = shapely.area(shapely.intersection(boxes[edge], region))
+    return part
