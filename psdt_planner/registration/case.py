@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from psdt_planner.errors import DecisionNeededError
 from psdt_planner.exam import ImportedRegistration
 from psdt_planner.findings import Finding, Level, Who
 from psdt_planner.geometry import Rigid, grid_corners_mm
@@ -16,13 +17,25 @@ CONTRADICTION_MM = 1.0
 other."""
 
 
-def register_case(ct: Volume, mr: Volume, imported: tuple[ImportedRegistration, ...], *, seed: int) -> CaseRegistration:
+def register_case(
+    ct: Volume, mr_frame: str, mr: Volume | None, imported: tuple[ImportedRegistration, ...], *, seed: int
+) -> CaseRegistration:
     """``ct_from_mr`` from, in this order: the same frame of reference, a Spatial Registration object, or the images.
 
-    Two registration objects that contradict each other give ``registration-contradictory`` (hold); the first, in
-    order of SOP Instance UID, then stands in the field. What a computed one may carry, `register_whole_body` says.
+    Args:
+        ct: planning CT in HU.
+        mr_frame: the frame that the flags were drawn in.
+        mr: an MR of that frame to compute from; None where there is none.
+        imported: registrations as sent.
+        seed: of the samples that a computed one draws.
+
+    Two registration objects that contradict each other give ``registration-contradictory`` (hold); the first, in order
+    of SOP Instance UID, then stands in the field. What a computed one may carry, `register_whole_body` says.
+
+    Raises:
+        DecisionNeededError: nothing joins the two frames and there is no MR to compute from.
     """
-    ct_frame, mr_frame = ct.grid.frame, mr.grid.frame
+    ct_frame = ct.grid.frame
     if ct_frame == mr_frame:
         same = Rigid.identity(ct_frame)
         return CaseRegistration(same, RegistrationSource.SHARED_FRAME, "MR and CT share their frame of reference")
@@ -32,6 +45,12 @@ def register_case(ct: Volume, mr: Volume, imported: tuple[ImportedRegistration, 
         method = f"Spatial Registration object {uids}"
         findings = _contradictions(joining, ct)
         return CaseRegistration(joining[0][0], RegistrationSource.REG_OBJECT, method, None, findings)
+    if mr is None:
+        raise DecisionNeededError(
+            "No registration joins the flags to the planning CT, and no MR of their frame is there to compute one",
+            where=f"frame {mr_frame}",
+            todo="Send the MR that the flags were drawn on, or a Spatial Registration object.",
+        )
     return register_whole_body(ct, mr, seed=seed)
 
 

@@ -21,13 +21,19 @@ def to_sitk(array: NDArray[np.generic], grid: Grid) -> sitk.Image:
         GeometryError: the grid's slices are uneven.
     """
     image = sitk.GetImageFromArray(np.ascontiguousarray(array))
+    origin, spacing, direction = _placement(grid)
+    image.SetOrigin(origin)
+    image.SetSpacing(spacing)
+    image.SetDirection(direction)
+    return image
+
+
+def _placement(grid: Grid) -> tuple[list[float], list[float], list[float]]:
+    """Origin, spacing and direction cosines of an even grid, axes in the order i, j, k."""
     matrix = grid.mm_from_kji
     steps = matrix[:3, [2, 1, 0]]
     spacing = np.linalg.norm(steps, axis=0)
-    image.SetSpacing(spacing.tolist())
-    image.SetOrigin(matrix[:3, 3].tolist())
-    image.SetDirection((steps / spacing).ravel().tolist())
-    return image
+    return matrix[:3, 3].tolist(), spacing.tolist(), (steps / spacing).ravel().tolist()
 
 
 def even_image(volume: Volume) -> sitk.Image:
@@ -72,18 +78,10 @@ def resample_sitk(
 ) -> NDArray[np.float32]:
     """The image at the voxel centres of an even grid, through a transform of points of the grid to the image;
     linear."""
-    like = to_sitk(np.zeros((1, 1, 1), dtype=np.uint8), Grid.regular(onto.mm_from_kji, (1, 1, 1), onto.frame))
-    out = sitk.Resample(
-        image,
-        [onto.shape[2], onto.shape[1], onto.shape[0]],
-        image_from_onto,
-        sitk.sitkLinear,
-        like.GetOrigin(),
-        like.GetSpacing(),
-        like.GetDirection(),
-        outside,
-        sitk.sitkFloat32,
-    )
+    origin, spacing, direction = _placement(onto)
+    size = [onto.shape[2], onto.shape[1], onto.shape[0]]
+    pixel = sitk.sitkFloat32
+    out = sitk.Resample(image, size, image_from_onto, sitk.sitkLinear, origin, spacing, direction, outside, pixel)
     return np.asarray(sitk.GetArrayFromImage(out), dtype=np.float32)
 
 
