@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -93,3 +94,49 @@ class StructureSet:
     label: str
     description: str
     rois: tuple[Roi, ...]
+
+
+def rings_volume_ml(contours: Sequence[Contour], ct: Grid) -> float:
+    """Ring area times slice thickness, summed; a slice reaches half-way to both neighbours.
+
+    Rings of one slice are taken to lie beside each other, as psdt draws them.
+
+    Raises:
+        GeometryError: a CT of a single slice, whose thickness nobody stated.
+    """
+    thickness_mm = ct.voxel_volumes_ml * 1000.0 / np.prod(ct.spacing_ji_mm)
+    return float(sum(ring_area_mm2(ring.points_mm) * thickness_mm[ring.slice_index] for ring in contours)) / 1000.0
+
+
+def rings_centroid_mm(contours: Sequence[Contour], ct: Grid) -> Points:
+    """``(3,)``, centre of mass of what the rings hold, each as thick as its slice.
+
+    Raises:
+        GeometryError: no ring with an area, or a CT of a single slice.
+    """
+    thickness_mm = ct.voxel_volumes_ml
+    weights = np.array([ring_area_mm2(ring.points_mm) * thickness_mm[ring.slice_index] for ring in contours])
+    if not weights.any():
+        raise GeometryError("no ring with an area has a centroid")
+    centres = np.array([_ring_centroid_mm(ring.points_mm) for ring in contours])
+    return np.asarray(weights @ centres / weights.sum())
+
+
+def ring_area_mm2(points_mm: Points) -> float:
+    """Area of a closed planar ring ``(N, 3)`` of any orientation."""
+    return float(np.linalg.norm(_wedges(points_mm).sum(axis=0))) / 2.0
+
+
+def _ring_centroid_mm(points_mm: Points) -> Points:
+    """Centroid of the area of a ring: of the triangles from its first point, weighted by their signed areas."""
+    wedges = _wedges(points_mm)
+    whole = wedges.sum(axis=0)
+    weights = wedges @ whole / (whole @ whole)
+    corners = (points_mm[0] + points_mm + np.roll(points_mm, -1, axis=0)) / 3.0
+    return np.asarray(weights @ corners)
+
+
+def _wedges(points_mm: Points) -> Points:
+    """``(N, 3)``, twice the vector area of each triangle from the first point along the ring."""
+    from_first = points_mm - points_mm[0]
+    return np.asarray(np.cross(from_first, np.roll(from_first, -1, axis=0)))

@@ -32,6 +32,8 @@ ORIENTATIONS = {
 }
 """Direction of rows and of columns by patient position."""
 
+EVERY_2_MM = tuple(2.0 * k for k in range(40))
+
 Inside = Callable[[NDArray[np.float64]], NDArray[np.bool_]]
 
 
@@ -52,7 +54,7 @@ def ct_grid(
     *,
     position: str = "HFS",
     spacing_ji_mm: tuple[float, float] = (0.9, 1.1),
-    offsets_mm: ArrayLike = tuple(2.0 * np.arange(40)),
+    offsets_mm: ArrayLike = EVERY_2_MM,
     shape_ji: tuple[int, int] = (90, 70),
     centre_mm: ArrayLike = (0.0, 0.0, 0.0),
 ) -> Grid:
@@ -174,13 +176,16 @@ def mr_headers(count: int = 3, *, series: int = 2, study: int = 2) -> list[Datas
 
 def save_ct(headers: list[Dataset], folder: Path) -> None:
     """The CT with pixels, as files that other programs read."""
-    for ds in headers:
-        ds = Dataset(ds)
+    for header in headers:
+        ds = Dataset(header)
         ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
         ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 1
         ds.RescaleIntercept, ds.RescaleSlope = "0", "1"
         ds.PixelData = np.zeros((ds.Rows, ds.Columns), dtype="<i2").tobytes()
         ds.file_meta = FileMetaDataset()
         ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
+        ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = (
+            ds.SOPClassUID,
+            ds.SOPInstanceUID,
+        )
         dcmwrite(folder / f"{ds.InstanceNumber}.dcm", ds, enforce_file_format=True)
