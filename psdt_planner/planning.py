@@ -263,7 +263,7 @@ class _LesionPlanner:
         return _Drawn({kind: tracing.contours for kind, tracing in traced.items()}, findings)
 
     def _rois(self, flag: FlaggedLesion, drawn: _Drawn, text: str) -> tuple[Roi, ...]:
-        target = Target(flag.id, flag.label, flag.site, text, drawn.contours)
+        target = Target(flag.id, flag.label, flag.site, text, drawn.contours, flag.tracking_uid)
         return build_structure_set([target], self.ct.grid, label=LABEL, description=DESCRIPTION).rois
 
 
