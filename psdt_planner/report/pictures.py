@@ -49,7 +49,7 @@ LINE_WIDTH = {RoiKind.GTV: 1.5, RoiKind.CTV: 1.5, RoiKind.PTV: 2.2}
 FLAG_WIDTH = 1.5
 
 SCALE_BAR_MM = 20.0
-EDGE = withStroke(linewidth=3.0, foreground="black")
+EDGE = withStroke(linewidth=2.0, foreground="black")
 """A dark edge, so that letters and bar can be read on bright tissue."""
 
 ANATOMICAL = (Kind.T1, Kind.DIXON_IN, Kind.DIXON_WATER, Kind.DIXON_FAT, Kind.T2)
@@ -149,13 +149,13 @@ def _canvas(window: Window) -> tuple[Axes, Figure]:
     axes.set_ylim(half, -half)
     at = 0.94 * half
     for letter, (x, y) in zip(window.view.letters, ((-at, 0), (at, 0), (0, -at), (0, at)), strict=True):
-        axes.text(x, y, letter, color="white", fontsize=11, ha="center", va="center", path_effects=[EDGE])
+        axes.text(x, y, letter, color="white", fontsize=15, ha="center", va="center", path_effects=[EDGE])
     left = -0.92 * half
     # Cut off at its ends: a cap would make the bar longer than it says.
     bar = Line2D([left, left + SCALE_BAR_MM], [0.9 * half] * 2, color="white", linewidth=2.5, solid_capstyle="butt")
     bar.set_path_effects([EDGE])
     axes.add_line(bar)
-    axes.text(left, 0.88 * half, f"{SCALE_BAR_MM:g} mm", color="white", fontsize=9, va="bottom", path_effects=[EDGE])
+    axes.text(left, 0.88 * half, f"{SCALE_BAR_MM:g} mm", color="white", fontsize=13, va="bottom", path_effects=[EDGE])
     return axes, figure
 
 
