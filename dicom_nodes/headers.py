@@ -38,6 +38,7 @@ LAST_TAG = max(TAGS)
 MALFORMED = (
     InvalidDicomError,
     EOFError,
+    OSError,  # pydicom's word for a sequence that ends too early
     struct.error,
     zlib.error,
     ValueError,

@@ -63,6 +63,7 @@ SUCCESS = _row(
     Next.DONE,
     when="the bytes are on disk (file and folder synced) and in the index; also for the same bytes a second time",
 )
+ATTRIBUTE_LIST_WARNING = _row(0x0107, "Warning: Attribute list error", Meaning.WARNING, Next.LOOK)
 PROCESSING_FAILURE = _row(
     0x0110,
     "Processing failure",
@@ -70,6 +71,7 @@ PROCESSING_FAILURE = _row(
     Next.RETRY,
     when="the file system or the index failed",
 )
+ATTRIBUTE_VALUE_WARNING = _row(0x0116, "Warning: Attribute Value Out of Range", Meaning.WARNING, Next.LOOK)
 INVALID_UID = _row(
     0x0117,
     "Invalid SOP Instance",
@@ -118,7 +120,9 @@ OTHER_FAILURE = _row(0x0001, "Failure", Meaning.FAILURE, Next.GIVE_UP, last=0xFF
 
 TABLE = (
     SUCCESS,
+    ATTRIBUTE_LIST_WARNING,
     PROCESSING_FAILURE,
+    ATTRIBUTE_VALUE_WARNING,
     INVALID_UID,
     CLASS_NOT_SUPPORTED,
     NOT_AUTHORISED,

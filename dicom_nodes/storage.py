@@ -62,10 +62,10 @@ class Storage:
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
-        for name in ("incoming", "quarantine", *(f"objects/{first:02x}" for first in range(256))):
+        for name in ("incoming", "quarantine", "objects"):
             (self.root / name).mkdir(parents=True, exist_ok=True)
-        _sync_folder(self.root / "objects")
         _sync_folder(self.root)
+        self._safe_folders: set[Path] = set()
 
     def path(self, key: str) -> Path:
         """Where the object of a key lies; a key that this storage did not make is a ``FaultError``."""
@@ -137,6 +137,7 @@ class Storage:
     def _place(self, key: str, file_meta: bytes, dataset: bytes | memoryview) -> bool:
         """Write a file whole under its key; False where one is there already."""
         target = self.root / key
+        self._make_folder(target.parent)
         if target.exists():
             return False
         with tempfile.NamedTemporaryFile(dir=self.root / "incoming") as beside:
@@ -148,6 +149,13 @@ class Storage:
             except FileExistsError:
                 return False
         return True
+
+    def _make_folder(self, folder: Path) -> None:
+        """A folder that survives a power cut; one that this process did not sync itself may not be safe yet."""
+        if folder not in self._safe_folders:
+            folder.mkdir(exist_ok=True)
+            _sync_folder(folder.parent)
+            self._safe_folders.add(folder)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,0 +1,194 @@
+"""Objects on disk: whole or not at all, the first one stays, and no name from the network becomes a path."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from dicom_nodes.errors import ConfigurationError, FaultError
+from dicom_nodes.storage import KEY, PREAMBLE, Kept, Outcome, Storage
+
+META = b"\x02\x00\x00\x00UL\x04\x00\x06\x00\x00\x00META::"
+UID = "1.2.3.4"
+
+
+def test_a_file_is_preamble_meta_and_the_bytes_as_received(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    kept = storage.keep(UID, META, b"data set")
+    name = hashlib.sha256(UID.encode()).hexdigest()
+    assert kept == Kept(Outcome.NEW, f"objects/{name[:2]}/{name}.dcm", hashlib.sha256(b"data set").hexdigest(), 8)
+    assert storage.path(kept.key).read_bytes() == PREAMBLE + META + b"data set"
+    assert list((tmp_path / "incoming").iterdir()) == []
+
+
+def test_the_same_bytes_again_change_nothing(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    first = storage.keep(UID, META, b"data set")
+    before = storage.path(first.key).stat()
+    again = storage.keep(UID, META.replace(b"META::", b"OTHER:"), b"data set")
+    assert again == Kept(Outcome.SAME, first.key, first.sha256, 8)
+    assert storage.path(first.key).stat() == before
+    assert list(storage.every_key()) == [first.key]
+
+
+def test_other_bytes_go_to_quarantine_and_the_first_stay(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    first = storage.keep(UID, META, b"data set")
+    other = storage.keep(UID, META, b"changed!")
+    assert other.outcome is Outcome.OTHER
+    assert other.key.startswith("quarantine/")
+    assert storage.path(first.key).read_bytes().endswith(b"data set")
+    assert storage.path(other.key).read_bytes() == PREAMBLE + META + b"changed!"
+    assert storage.keep(UID, META, b"changed!") == other
+    assert list(storage.every_key()) == [first.key, other.key]
+
+
+def test_what_lies_there_is_measured_from_its_bytes(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    first, other = storage.keep(UID, META, b"data set"), storage.keep(UID, META, b"changed")
+    assert storage.kept(first.key) == Kept(Outcome.SAME, first.key, first.sha256, 8)
+    assert storage.kept(other.key) == other
+
+
+def test_a_stored_file_without_its_beginning_is_our_fault(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    kept = storage.keep(UID, META, b"data set")
+    storage.path(kept.key).write_bytes(b"cut")
+    with pytest.raises(FaultError, match="does not begin"):
+        storage.kept(kept.key)
+
+
+@pytest.mark.parametrize("uid", ["../../../etc/passwd", "/etc/passwd", "a" * 5000, "1.2\0.3", "..", "", "<script>"])
+def test_no_name_becomes_a_path(tmp_path: Path, uid: str) -> None:
+    storage = Storage(tmp_path / "storage")
+    kept = storage.keep(uid, META, b"data set")
+    assert KEY.fullmatch(kept.key)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert files == [tmp_path / "storage" / kept.key]
+
+
+@pytest.mark.parametrize(
+    "key", ["../secret", "objects/ab/../../x", "/etc/passwd", "", "objects/3f/3f.dcm", "incoming/1"]
+)
+def test_a_key_that_the_storage_did_not_make_is_refused(tmp_path: Path, key: str) -> None:
+    with pytest.raises(FaultError, match="not a key"):
+        Storage(tmp_path).path(key)
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = Storage(tmp_path)
+
+    def full(_handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        storage.keep(UID, META, b"data set")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_file_then_folder_are_synced_before_keep_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = Storage(tmp_path)
+    synced: list[str] = []
+
+    def record(handle: int) -> None:
+        path = Path(f"/proc/self/fd/{handle}").readlink()
+        synced.append(str((path if path.is_dir() else path.parent).relative_to(tmp_path)))
+
+    monkeypatch.setattr(os, "fsync", record)
+    key = storage.keep(UID, META, b"data set").key
+    folder = key.rsplit("/", 1)[0]
+    assert synced == ["objects", "incoming", folder]
+    storage.keep(UID, META, b"data set")
+    assert synced[3:] == [folder], "a second sender is not answered before the folder is safe"
+
+
+def test_of_two_senders_at_once_one_is_first(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    contents = [b"one", b"two", b"one", b"two"] * 8
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda content: storage.keep(UID, META, content), contents))
+    assert sum(kept.outcome is Outcome.NEW for kept in results) == 1
+    first = next(content for content, kept in zip(contents, results, strict=True) if kept.outcome is Outcome.NEW)
+    for content, kept in zip(contents, results, strict=True):
+        assert (kept.outcome is Outcome.OTHER) == (content != first)
+        assert storage.path(kept.key).read_bytes().endswith(content)
+    assert len(list(storage.every_key())) == 2
+
+
+def test_one_process_writes_and_sweeps_what_a_killed_one_left(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    (tmp_path / "incoming" / "tmp1234").write_bytes(b"half an obj")
+    with storage.locked():
+        assert list((tmp_path / "incoming").iterdir()) == []
+        with pytest.raises(ConfigurationError, match="another listener"), Storage(tmp_path).locked():
+            pytest.fail("two listeners write into one folder")
+    with Storage(tmp_path).locked():
+        pass
+
+
+def test_free_room_is_what_the_disk_says(tmp_path: Path) -> None:
+    stat = os.statvfs(tmp_path)
+    assert Storage(tmp_path).free_mb() == pytest.approx(stat.f_bavail * stat.f_frsize / 1e6, rel=0.05)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Storage:
+    return Storage(tmp_path_factory.mktemp("storage"))
+
+
+@given(content=st.binary(max_size=2000), uid=st.text(max_size=80))
+@settings(max_examples=40)
+def test_any_bytes_under_any_name_come_back(shared: Storage, content: bytes, uid: str) -> None:
+    kept = shared.keep(uid, META, content)
+    assert shared.path(kept.key).read_bytes() == PREAMBLE + META + content
+    assert shared.kept(kept.key).sha256 == kept.sha256 == hashlib.sha256(content).hexdigest()
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Whatever is kept in whatever order, a plain dictionary of first contents says what is where."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = TemporaryDirectory()
+        self.storage = Storage(Path(self.folder.name))
+        self.first: dict[str, bytes] = {}
+        self.others: set[tuple[str, bytes]] = set()
+
+    @rule(uid=st.sampled_from(["1.2", "1.3", "1.4"]), content=st.sampled_from([b"", b"a", b"b", b"ab"]))
+    def keep(self, uid: str, content: bytes) -> None:
+        kept = self.storage.keep(uid, META, content)
+        if uid not in self.first:
+            self.first[uid] = content
+            assert kept.outcome is Outcome.NEW
+        elif self.first[uid] == content:
+            assert kept.outcome is Outcome.SAME
+        else:
+            assert kept.outcome is Outcome.OTHER
+            self.others.add((uid, content))
+
+    @rule()
+    def restart(self) -> None:
+        self.storage = Storage(Path(self.folder.name))
+
+    @invariant()
+    def everything_is_there_once(self) -> None:
+        start = len(PREAMBLE) + len(META)
+        found = sorted(self.storage.path(key).read_bytes()[start:] for key in self.storage.every_key())
+        assert found == sorted([*self.first.values(), *(content for _, content in self.others)])
+
+    def teardown(self) -> None:
+        self.folder.cleanup()
+
+
+AnyOrder.TestCase.settings = settings(max_examples=5, stateful_step_count=15, deadline=None)
+TestAnyOrder = AnyOrder.TestCase
