@@ -81,12 +81,13 @@ def read_headers(
     headers: list[Header] = []
     findings: list[Finding] = []
     for done, path in enumerate(files, start=1):
-        try:
-            dataset, digest = _parse(path)
-        except UNREADABLE as error:
-            findings.append(_unreadable(path, error))
-        else:
-            headers.append(Header(dataset, path, _input_file(path.name, digest, dataset)))
+        with quiet():
+            try:
+                dataset, digest = _parse(path)
+            except UNREADABLE as error:
+                findings.append(_unreadable(path, error))
+            else:
+                headers.append(Header(dataset, path, _input_file(path.name, digest, dataset)))
         if progress is not None:
             progress(done, len(files))
     unique, conflicts = _without_duplicates(headers)

@@ -75,11 +75,13 @@ class StructureSetIn:
 
 
 class _UnplacedError(Exception):
-    """An ROI that cannot be tied to an image; carries the finding."""
+    """An ROI that cannot be tied to an image, or only to one that nothing is read from."""
 
-    def __init__(self, finding: Finding) -> None:
-        super().__init__(finding.code)
-        self.finding = finding
+    def __init__(self, code: str, message: str, level: Level = Level.HOLD) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.level = level
 
 
 def read_structure_set(header: Header, images: ImageIndex, first: int) -> StructureSetIn:
@@ -89,7 +91,7 @@ def read_structure_set(header: Header, images: ImageIndex, first: int) -> Struct
     series or images that it names, else by the SOP class of those images, else by the slices of its contours.
     Findings at level hold: ``rtstruct-refused``, ``rtstruct-ambiguous``, ``flag-source-absent``,
     ``flag-frame-unknown``, ``flag-plane-unmatched``, ``flag-empty``, ``flag-not-closed``, ``flag-rings-cross``; at
-    level warn ``rtstruct-not-used``, ``roi-not-a-flag``, ``organ-plane-unmatched``.
+    level warn ``rtstruct-not-used``, ``roi-not-a-flag``, ``organs-unread``, ``organ-plane-unmatched``.
     """
     source = FlagSource(header.file.sop_class_uid, header.file.sop_instance_uid, 0)
     try:
@@ -101,16 +103,17 @@ def read_structure_set(header: Header, images: ImageIndex, first: int) -> Struct
     findings: list[Finding] = []
     organs: list[Organ] = []
     items = 0
+    unplaced: dict[tuple[str, str, Level], list[int]] = {}
     for roi in rois:
         item = FlagSource(source.sop_class_uid, source.sop_instance_uid, roi.number)
         try:
-            series = _drawn_on(roi, referenced, images, item)
+            series = _drawn_on(roi, referenced, images)
         except _UnplacedError as error:
-            findings.append(error.finding)
-            items += error.finding.level is Level.HOLD
+            unplaced.setdefault((error.code, error.message, error.level), []).append(roi.number)
+            items += error.level is Level.HOLD
             continue
         if images.kinds[series] is Kind.PLANNING_CT:
-            organ, found = _organ(roi, images.grids[series], item)
+            organ, found = _organ(roi, images.grids[series][0], item)
             organs.append(organ)
             findings += found
         elif roi.interpreted_type not in FLAG_TYPES:
@@ -120,7 +123,13 @@ def read_structure_set(header: Header, images: ImageIndex, first: int) -> Struct
             items += 1
             lesions += flagged.lesions
             findings += flagged.findings
+    findings += [_unplaced(source, *why, numbers) for why, numbers in unplaced.items()]
     return StructureSetIn(Flags(tuple(lesions), tuple(findings), items), tuple(organs))
+
+
+def _unplaced(source: FlagSource, code: str, message: str, level: Level, numbers: Sequence[int]) -> Finding:
+    rois = ", ".join(str(number) for number in numbers)
+    return Finding(code, level, f"SOP Instance UID {source.sop_instance_uid}, ROI {rois}: {message}")
 
 
 def _no_flag(roi: Drawn, source: FlagSource) -> Finding:
@@ -189,26 +198,25 @@ def _referenced_series(ds: Dataset) -> dict[str, frozenset[str]]:
     return found
 
 
-def _drawn_on(roi: Drawn, referenced: dict[str, frozenset[str]], images: ImageIndex, source: FlagSource) -> str:
+def _drawn_on(roi: Drawn, referenced: dict[str, frozenset[str]], images: ImageIndex) -> str:
     """SeriesInstanceUID of the image that an ROI was drawn on.
 
     Raises:
         _UnplacedError: no image, or more than one kind of image, fits.
     """
+    listed: frozenset[str] = frozenset().union(*referenced.values())
+    classes = {KIND_OF_CLASS.get(uid, Kind.OTHER) for uid in roi.image_classes or listed if uid}
     in_frame = [uid for uid, frames in images.frames.items() if roi.frame in frames]
+    if not in_frame and classes == {Kind.CT}:
+        raise _UnplacedError("organs-unread", f"no CT among the inputs is in its frame {roi.frame}", Level.WARN)
     if not in_frame:
-        raise _UnplacedError(
-            held("flag-frame-unknown", f"no image among the inputs is in its frame {roi.frame}", source)
-        )
+        raise _UnplacedError("flag-frame-unknown", f"no image among the inputs is in its frame {roi.frame}")
     named = {images.series_of_image[uid] for uid in roi.image_uids if uid in images.series_of_image}
     named = named or {uid for uid in referenced if uid in images.kinds}
-    classes = roi.image_classes or frozenset().union(*referenced.values()) if referenced else roi.image_classes
-    kinds = {KIND_OF_CLASS.get(uid, Kind.OTHER) for uid in classes if uid}
-    fits = [uid for uid in in_frame if uid in named] or [uid for uid in in_frame if _is_of(images.kinds[uid], kinds)]
-    if not fits and kinds:
-        text = "drawn on a series that is not among the inputs"
-        raise _UnplacedError(held("flag-source-absent", text, source))
-    return _one_of(roi, fits or in_frame, images, source)
+    fits = [uid for uid in in_frame if uid in named] or [uid for uid in in_frame if _is_of(images.kinds[uid], classes)]
+    if not fits and classes:
+        raise _UnplacedError("flag-source-absent", "drawn on a series that is not among the inputs")
+    return _one_of(roi, fits or in_frame, images)
 
 
 def _is_of(kind: Kind, classes: Iterable[Kind]) -> bool:
@@ -218,19 +226,22 @@ def _is_of(kind: Kind, classes: Iterable[Kind]) -> bool:
     return kind in classes if kind in (Kind.PET, Kind.OTHER) else Kind.MR_OTHER in classes
 
 
-def _one_of(roi: Drawn, candidates: Sequence[str], images: ImageIndex, source: FlagSource) -> str:
+def _one_of(roi: Drawn, candidates: Sequence[str], images: ImageIndex) -> str:
     ct = [uid for uid in candidates if uid == images.planning_ct_uid]
     mr = [uid for uid in candidates if images.kinds[uid] not in (Kind.CT, Kind.PLANNING_CT, Kind.PET, Kind.OTHER)]
     if not ct and not mr:
-        kinds = ", ".join(sorted({images.kinds[uid] for uid in candidates}))
-        message = f"SOP Instance UID {source.sop_instance_uid}: ROI {roi.number} was drawn on {kinds} and is not used"
-        raise _UnplacedError(Finding("rtstruct-not-used", Level.WARN, message))
+        kinds = sorted({images.kinds[uid] for uid in candidates})
+        if Kind.CT in kinds:
+            raise _UnplacedError("organs-unread", "drawn on a CT that is not the planning CT", Level.WARN)
+        raise _UnplacedError("rtstruct-not-used", f"drawn on {', '.join(kinds)}, which is not used", Level.WARN)
     if ct and mr and roi.rings:
         ct, mr = ([uid for uid in some if _lies_on(roi, images.grids.get(uid, ()))] for some in (ct, mr))
         if not ct and not mr:
-            raise _UnplacedError(held("flag-plane-unmatched", "its contours lie on no slice of its frame", source))
+            raise _UnplacedError("flag-plane-unmatched", "its contours lie on no slice of its frame")
     if ct and mr:
-        raise _UnplacedError(held("rtstruct-ambiguous", "it may have been drawn on the CT or on the MR", source))
+        raise _UnplacedError("rtstruct-ambiguous", "it may have been drawn on the CT or on the MR")
+    if ct and not images.grids.get(ct[0]):
+        raise _UnplacedError("organs-unread", "the planning CT makes no lattice to place it on", Level.WARN)
     matching = [uid for uid in mr if _lies_on(roi, images.grids.get(uid, ()))]
     return (ct or sorted(matching) or sorted(mr))[0]
 
@@ -244,11 +255,10 @@ def _on_grid(roi: Drawn, grid: Grid) -> bool:
     return bool(offsets) and on_planes(np.concatenate(offsets), plane_offsets_mm(grid, grid.normal))
 
 
-def _organ(roi: Drawn, grids: Sequence[Grid], source: FlagSource) -> tuple[Organ, list[Finding]]:
-    """The contours on slices of the planning CT; none of them where the CT has no lattice, which is held already."""
+def _organ(roi: Drawn, grid: Grid, source: FlagSource) -> tuple[Organ, list[Finding]]:
     contours, off = [], 0
     for ring in roi.rings:
-        k = _slice_of(ring, grids[0]) if grids else None
+        k = _slice_of(ring, grid)
         if k is None or len(ring.points_mm) < 3:
             off += 1
         else:

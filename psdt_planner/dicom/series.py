@@ -18,7 +18,7 @@ from psdt_planner.dicom.kinds import (
     mr_kind,
     says_diffusion,
 )
-from psdt_planner.dicom.stacks import Irregularity, Slice, Stack, read_slice, stack
+from psdt_planner.dicom.stacks import Irregularity, Slice, Stack, differences, read_slice, stack
 from psdt_planner.errors import InputError
 from psdt_planner.findings import Finding, Level
 from psdt_planner.images import Kind
@@ -69,9 +69,10 @@ class Series:
 
 @dataclass(frozen=True, eq=False)
 class VolumeStack:
-    """The images of one volume in slice order, with what the volume is.
+    """The images of one volume, with what the volume is.
 
-    ``repeats`` counts the images at each slice position: above 1 they are averaged (directions of one b-value).
+    ``images`` are those at each slice of the stack; where there are several (directions of one b-value), their mean is
+    meant.
     """
 
     kind: Kind
@@ -133,12 +134,13 @@ def stacks_of(series: Series) -> tuple[tuple[VolumeStack, ...], tuple[Finding, .
         whole = stack(slices, axial=True)
         found = [_finding(series, series.kind, one) for one in whole.irregularities]
         return (VolumeStack(series.kind, None, whole, tuple((one.header,) for one in whole.slices)),), tuple(found)
-    volumes, findings = [], [*_unknown_b_values(series)]
+    volumes: list[VolumeStack] = []
+    findings = [*_unknown_b_values(series), *(_finding(series, series.kind, one) for one in differences(slices))]
     for key, members in sorted(_volumes(series, slices).items(), key=lambda item: _order(item[0])):
         volume, found = _mr_volume(series, key[0], key[1], members)
         volumes.append(volume)
         findings += found
-    return tuple(volumes), tuple(findings)
+    return tuple(volumes), tuple(dict.fromkeys(findings))
 
 
 Key = tuple[Kind, BValue | None, str]

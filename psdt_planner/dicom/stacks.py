@@ -115,7 +115,7 @@ def stack(slices: Sequence[Slice], *, axial: bool) -> Stack:
     first = min(slices, key=lambda one: one.header.file.sop_instance_uid)
     normal = np.cross(first.row, first.column)
     ordered = tuple(sorted(slices, key=lambda one: (one.origin_mm @ normal, one.header.file.sop_instance_uid)))
-    found = [*_unlike(ordered, first), *(_not_axial(first) if axial else ()), *_places(ordered, normal)]
+    found = [*differences(ordered), *(_not_axial(first) if axial else ()), *_places(ordered, normal)]
     if any(irregularity.forbids for irregularity in found):
         return Stack(ordered, None, tuple(found))
     rows, columns = first.shape_ji
@@ -128,9 +128,9 @@ def stack(slices: Sequence[Slice], *, axial: bool) -> Stack:
     return Stack(ordered, grid, tuple(found))
 
 
-def _unlike(slices: Sequence[Slice], first: Slice) -> list[Irregularity]:
-    """In what the images of a stack differ that they must share."""
-    found = []
+def differences(slices: Sequence[Slice]) -> list[Irregularity]:
+    """In what images differ that the images of one stack share: frame of reference, orientation, matrix."""
+    first, found = slices[0], []
     frames = {one.frame for one in slices}
     if "" in frames:
         count = sum(not one.frame for one in slices)
