@@ -59,12 +59,14 @@ class Marked:
         regions: coded places, items of anatomic region or property type sequences.
         tracking_uid: empty where the object has none.
         source: the object and the item.
+        series_uid: of the images that it was drawn on, among the inputs; empty where none of those that it names is.
     """
 
     label: str
     regions: Sequence[Dataset]
     tracking_uid: str
     source: FlagSource
+    series_uid: str = ""
 
 
 def lesion(
@@ -87,6 +89,7 @@ def lesion(
         mask=mask,
         mask_kind=kind,
         source=marked.source,
+        series_uid=marked.series_uid,
     )
     return flagged, found
 

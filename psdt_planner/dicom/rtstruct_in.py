@@ -295,7 +295,7 @@ def _flag(roi: Drawn, series: str, images: ImageIndex, source: FlagSource, ident
         return Flags((), (held("flag-rings-cross", error.message, source, identity),))
     if not mask.any():
         return Flags((), (held("flag-empty", "the contours enclose nothing", source, identity),))
-    marked = Marked(roi.name, roi.regions, roi.tracking_uid, source)
+    marked = Marked(roi.name, roi.regions, roi.tracking_uid, source, series)
     flagged, found = lesion(identity, marked, grid, mask, MaskKind.OCCUPANCY)
     return Flags((flagged,), tuple(found))
 

@@ -59,6 +59,7 @@ def read_segmentation(header: Header, images: ImageIndex, first: int) -> Flags:
         return Flags((), (held("seg-probability", str(error), source),), 0)
     except InputError as error:
         return Flags((), (held("seg-unreadable", str(error), source),), 0)
+    drawn_on = next((uid for uid in _referenced_series(header.dataset) if uid in images.kinds), "")
     lesions = []
     for offset, segment in enumerate(sorted(segments, key=_segment_number)):
         number, identity = _segment_number(segment), f"L{first + offset}"
@@ -73,7 +74,7 @@ def read_segmentation(header: Header, images: ImageIndex, first: int) -> Flags:
         except GeometryError as error:
             findings.append(held("flag-geometry", error.message, item, identity))
         else:
-            flagged, found = lesion(identity, _marked(segment, item), grid, mask, kind)
+            flagged, found = lesion(identity, _marked(segment, item, drawn_on), grid, mask, kind)
             lesions.append(flagged)
             findings += found
     return Flags(tuple(lesions), tuple(findings), len(segments))
@@ -91,11 +92,11 @@ def _segment_number(segment: Dataset) -> int:
     return attributes.integer(segment, "SegmentNumber")
 
 
-def _marked(segment: Dataset, source: FlagSource) -> Marked:
+def _marked(segment: Dataset, source: FlagSource, series_uid: str) -> Marked:
     keywords = ("AnatomicRegionSequence", "PrimaryAnatomicStructureSequence", "SegmentedPropertyTypeCodeSequence")
     regions = [region for keyword in keywords for region in attributes.items_if_any(segment, keyword)]
     label = attributes.text_or_empty(segment, "SegmentLabel")
-    return Marked(label, regions, attributes.text_or_empty(segment, "TrackingUID"), source)
+    return Marked(label, regions, attributes.text_or_empty(segment, "TrackingUID"), source, series_uid)
 
 
 def _check_source(ds: Dataset, images: ImageIndex, source: FlagSource) -> list[Finding]:
@@ -103,10 +104,7 @@ def _check_source(ds: Dataset, images: ImageIndex, source: FlagSource) -> list[F
     frame = attributes.text_or_empty(ds, "FrameOfReferenceUID")
     if not frame:
         raise MissingAttributeError("FrameOfReferenceUID is missing", where=attributes.where_of(ds))
-    referenced = [
-        attributes.text_or_empty(series, "SeriesInstanceUID")
-        for series in attributes.items_if_any(ds, "ReferencedSeriesSequence")
-    ]
+    referenced = _referenced_series(ds)
     present = [uid for uid in referenced if uid in images.kinds]
     if not present:
         named = ", ".join(referenced) or "no series"
@@ -114,6 +112,12 @@ def _check_source(ds: Dataset, images: ImageIndex, source: FlagSource) -> list[F
     if not any(frame in images.frames[uid] for uid in present):
         return [held("flag-frame-unknown", f"its frame {frame} is not that of series {present[0]}", source)]
     return []
+
+
+def _referenced_series(ds: Dataset) -> list[str]:
+    """SeriesInstanceUIDs of the images that the SEG was drawn on, in its order."""
+    items = attributes.items_if_any(ds, "ReferencedSeriesSequence")
+    return [attributes.text_or_empty(series, "SeriesInstanceUID") for series in items]
 
 
 def _frames(ds: Dataset) -> list[Frame]:
