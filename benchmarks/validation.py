@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from fixtures.patient import PatientSpec, write_patient
+from fixtures.patient import PatientSpec, Region, Size, write_patient
 from psdt_planner import __version__
 from psdt_planner.dicom.intake import read_inputs
 from psdt_planner.dossier import load_protocol
@@ -63,7 +63,7 @@ class Case:
         return bool(np.median([row.start_mm for row in self.rows]) < RIGHT_START_MM)
 
 
-def run_case(region: str, seed: int, size: str, deformation: float) -> Case:
+def run_case(region: Region, seed: int, size: Size, deformation: float) -> Case:
     """Write one patient, plan it, and compare with its truth."""
     name = f"{region} {seed}" + (f" x{deformation:g}" if deformation != 1.0 else "")
     with tempfile.TemporaryDirectory(prefix="psdt-validation-") as folder:
@@ -140,9 +140,10 @@ def _head(command: str) -> str:
     return (
         "# Validation\n\n"
         f"Made by `{command}` with psdt {__version__} on Python {platform.python_version()}. {NOTICE}\n\n"
-        "Each lesion is flagged on echo-planar DWI that is shifted along the phase-encode axis; the error is the distance\n"
-        "on the CT between where the flag's centre was mapped to and where the lesion is, the shift included. The MR and\n"
-        "the CT differ by a rigid motion, bending at every disc, hip rotation, breathing, and bladder and bowel filling."
+        "Each lesion is flagged on echo-planar DWI that is shifted along the phase-encode axis. The error is the\n"
+        "distance on the CT between where the flag's centre was mapped to and where the lesion is, the shift\n"
+        "included. MR and CT differ by a rigid motion, bending at every disc, hip rotation, breathing, and the\n"
+        "filling of bladder and bowel."
     )
 
 

@@ -1,0 +1,103 @@
+"""The casebook: what there is, what it waits for, and what a person decides."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from psdt_planner.casebook import Casebook
+from psdt_planner.cli.console import out, print_findings, table
+from psdt_planner.cli.node import DEFAULT_CONFIG, ConfigFile
+from psdt_planner.worker import decisions, load_config
+
+CaseId = Annotated[str, typer.Argument(metavar="ID", help="The case, as `psdt cases` shows it.")]
+By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who decides; kept with the case.")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the case.")]
+
+
+def _casebook(config: Path) -> Casebook:
+    return Casebook(load_config(config).worker.casebook)
+
+
+def _said(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def cases_command(config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """List every case with its state and what it waits for.
+
+    Example: [bold]psdt cases[/]
+    """
+    rows = table("", "case", "state", "since", "objects", "plan", "waits for")
+    for case in decisions.list_cases(_casebook(config)):
+        waits = "; ".join(case.waits_for)
+        rows.add_row(case.id, case.state, _said(case.since_s), str(case.objects), str(case.plan or ""), waits)
+    out.print(rows)
+
+
+def case_command(case_id: CaseId, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Show one case: its findings, its outputs and everything that happened to it.
+
+    Example: [bold]psdt case 3f9c-a21b[/]
+    """
+    loaded = load_config(config)
+    casebook = Casebook(loaded.worker.casebook)
+    case = casebook.case(case_id)
+    row = next(row for row in decisions.list_cases(casebook) if row.id == case_id)
+    out.print(f"[bold]{case_id}[/] {row.state} since {_said(row.since_s)}, {row.objects} objects")
+    for what in row.waits_for:
+        out.print(f"waits for {what}", soft_wrap=True)
+    print_findings(case.findings)
+    for output in case.outputs:
+        out.print(f"{output.name}  {output.sop_instance_uid}", soft_wrap=True)
+    history = table("", "when", "what", "by")
+    for event in casebook.history(case_id):
+        history.add_row(_said(event.at_s), type(event).__name__, getattr(event, "by", ""))
+    out.print(history)
+
+
+def release_command(
+    case_id: CaseId,
+    by: By,
+    plan: Annotated[
+        int | None, typer.Option("--plan", metavar="N", help="Refuse if this is no longer the plan.")
+    ] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Let a proposed case go out: structure set, registration and proposal, by the person who looked at them.
+
+    Example: [bold]psdt release 3f9c-a21b --by "A. Reader"[/]
+    """
+    case = decisions.release(_casebook(config), case_id, by, time.time(), plan)
+    out.print(f"{case.id} is {case.state.value} by {by}; psdt serve sends it.")
+
+
+def hold_command(case_id: CaseId, by: By, reason: Reason, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Stop a case until somebody reopens it.
+
+    Example: [bold]psdt hold 3f9c-a21b --by "A. Reader" --reason "second opinion"[/]
+    """
+    case = decisions.hold(_casebook(config), case_id, by, reason, time.time())
+    out.print(f"{case.id} is {case.state.value}.")
+
+
+def reopen_command(case_id: CaseId, by: By, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Let a case begin again with all that is there.
+
+    Example: [bold]psdt reopen 3f9c-a21b --by "A. Reader"[/]
+    """
+    case = decisions.reopen(_casebook(config), case_id, by, time.time())
+    out.print(f"{case.id} is {case.state.value}.")
+
+
+def discard_command(case_id: CaseId, by: By, reason: Reason, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Close a case without sending anything.
+
+    Example: [bold]psdt discard 3f9c-a21b --by "A. Reader" --reason "test data"[/]
+    """
+    case = decisions.discard(_casebook(config), case_id, by, reason, time.time())
+    out.print(f"{case.id} is {case.state.value}.")

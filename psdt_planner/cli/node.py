@@ -1,0 +1,110 @@
+"""``psdt serve`` with its halves, and the network by hand."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dicom_nodes.listener import open_listener
+from dicom_nodes.query import echo
+from dicom_nodes.sender import Sent, send
+from dicom_nodes.statuses import Meaning
+from psdt_planner.cli.console import out, table
+from psdt_planner.cli.errors import Exit
+from psdt_planner.dossier import Dossier, load_protocol, make_dossier
+from psdt_planner.worker import Config, load_config, open_worker
+
+ConfigFile = Annotated[Path, typer.Option("--config", metavar="FILE", help="The node's configuration.")]
+DEFAULT_CONFIG = Path("psdt.toml")
+
+
+def serve_command(config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Receive studies, plan each case that is complete and quiet, and send what is released.
+
+    Runs until interrupted; [bold]psdt listen[/] and [bold]psdt work[/] are its halves.
+
+    Example: [bold]psdt serve --config psdt.toml[/]
+    """
+    _run(load_config(config), listening=True, working=True)
+
+
+def listen_command(config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Only receive; another process works.
+
+    Example: [bold]psdt listen --config psdt.toml[/]
+    """
+    _run(load_config(config), listening=True, working=False)
+
+
+def work_command(config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Only plan and send; another process receives.
+
+    Example: [bold]psdt work --config psdt.toml[/]
+    """
+    _run(load_config(config), listening=False, working=True)
+
+
+def _run(config: Config, *, listening: bool, working: bool) -> None:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    with ExitStack() as running:
+        if listening:
+            listener = running.enter_context(open_listener(config.node, time.time))
+            out.print(f"{config.node.ae_title} listens on {config.node.host}:{listener.port}", soft_wrap=True)
+        if working:
+            open_worker(config, planner(config)).run(stop, time.time)
+        else:
+            stop.wait()
+
+
+def planner(config: Config) -> Callable[[Sequence[Path], Path], Dossier]:
+    """What the worker calls to make a plan: the protocol is read now, so that a wrong one stops the start."""
+    protocol = load_protocol(config.worker.protocol)
+    return lambda inputs, folder: make_dossier(inputs, folder, protocol=protocol, created=datetime.now(UTC))
+
+
+def echo_command(
+    peer: Annotated[str, typer.Argument(metavar="PEER", help="Name of a peer in the configuration.")],
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Ask a peer whether it answers (C-ECHO).
+
+    Example: [bold]psdt echo tps[/]
+    """
+    node = load_config(config).node
+    echo(node.peer(peer), node.ae_title)
+    out.print(f"{peer} answers.")
+
+
+def push_command(
+    path: Annotated[Path, typer.Argument(metavar="PATH", exists=True, help="A DICOM file, or a folder of them.")],
+    to: Annotated[str, typer.Option("--to", metavar="PEER", help="Name of a peer in the configuration.")],
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Send files to a peer (C-STORE), as they are.
+
+    Example: [bold]psdt push plan/rtstruct.dcm --to tps[/]
+    """
+    node = load_config(config).node
+    files = sorted(file for file in path.rglob("*.dcm")) if path.is_dir() else [path]
+    results = send(files, node.peer(to), node.ae_title)
+    _print_sent(results)
+    if any(sent.meaning is Meaning.FAILURE for sent in results):
+        raise typer.Exit(Exit.NETWORK)
+
+
+def _print_sent(results: tuple[Sent, ...]) -> None:
+    rows = table("", "file", "status", "what it means")
+    for sent in results:
+        status = "none" if sent.status is None else f"{sent.status:04X}"
+        rows.add_row(sent.path.name, status, sent.reason or sent.meaning.value)
+    out.print(rows)

@@ -1,0 +1,1 @@
+"""The whole chain: files in, files out, and the node between real peers."""
