@@ -21,7 +21,6 @@ from reportlab.platypus import (
     BaseDocTemplate,
     Flowable,
     Frame,
-    KeepTogether,
     PageTemplate,
     Paragraph,
     Spacer,
@@ -110,11 +109,22 @@ def _story(plan: Plan, version: str, made_at: datetime, patient: str, width: flo
     made = f"Made {made_at.isoformat(sep=' ', timespec='minutes')} by psdt {version}."
     protocol = f"Protocol {plan.protocol.name} ({plan.protocol.status}), SHA-256 {plan.protocol.sha256}."
     yield _paragraph(" ".join(filter(None, [f"Patient {patient}." if patient else "", made, protocol])), TEXT)
+    if plan.lesions:
+        yield Spacer(0, 5 * mm)
+        yield _overview(plan, width)
     for lesion in plan.lesions:
         yield Spacer(0, 5 * mm)
-        yield KeepTogether([_table(lesion, width)])
+        yield _table(lesion, width)
     yield Spacer(0, 5 * mm)
     yield _paragraph(words.methods(plan, version), TEXT)
+
+
+def _overview(plan: Plan, width: float) -> Table:
+    """A row a lesion: what became of it."""
+    rows = [
+        [_paragraph(words.heading(lesion), NAME), _paragraph(words.outcome(lesion), TEXT)] for lesion in plan.lesions
+    ]
+    return Table(rows, colWidths=[width / 2] * 2, style=TableStyle([("LINEBELOW", (0, 0), (-1, -1), 0.4, RULE)]))
 
 
 def _table(lesion: PlannedLesion, width: float) -> Table:
