@@ -254,7 +254,8 @@ def parse_protocol(text: str, name: str) -> Protocol:
     except ValidationError as error:
         raise _refusal(name, [_defect(text, *_place_and_message(detail)) for detail in error.errors()]) from error
     defects = [_defect(text, place, message) for place, message in _contradictions(protocol)]
-    defects += [_defect(text, (key,), "comes from the file, not from a key") for key in sorted(own.keys() & tables.keys())]
+    given = sorted(own.keys() & tables.keys())
+    defects += [_defect(text, (key,), "comes from the file, not from a key") for key in given]
     if defects:
         raise _refusal(name, defects)
     return protocol
