@@ -6,7 +6,6 @@ its writer shifts, shrinks and renames (dates and UIDs of its own, a fixed chara
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 
@@ -119,7 +118,8 @@ def _skeleton(slices: Sequence[Dataset]) -> Dataset:
 
     rt-utils takes study date, time and ID for granted; they are type 2 and may be absent.
     """
-    first = copy.copy(slices[0])
+    first = Dataset()
+    first.update(slices[0])
     for keyword in identity.TYPE_2:
         if keyword not in first:
             setattr(first, keyword, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import product
@@ -166,6 +167,11 @@ def ct_headers(grid: Grid) -> list[Dataset]:
     return headers[1::2] + headers[::2]
 
 
+def clone(header: Dataset) -> Dataset:
+    """A header that can be changed alone; ``Dataset(header)``, ``copy.copy`` and ``update`` share its elements."""
+    return copy.deepcopy(header)
+
+
 def mr_headers(count: int = 3, *, series: int = 2, study: int = 2) -> list[Dataset]:
     grid = mr_grid((0, 0, 0), 10.0)
     headers = [_image(grid, k, str(MRImageStorage), series, study) for k in range(count)]
@@ -177,7 +183,7 @@ def mr_headers(count: int = 3, *, series: int = 2, study: int = 2) -> list[Datas
 def save_ct(headers: list[Dataset], folder: Path) -> None:
     """The CT with pixels, as files that other programs read."""
     for header in headers:
-        ds = Dataset(header)
+        ds = clone(header)
         ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
         ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 1
         ds.RescaleIntercept, ds.RescaleSlope = "0", "1"
