@@ -127,13 +127,21 @@ def parse(model: type[SettingsT], values: Mapping[str, Any], where: str) -> Sett
         raise ConfigurationError("; ".join(lines), where=where, todo="Correct the configuration.") from error
 
 
+def section(tables: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
+    """One section of the tables; a ``ConfigurationError`` where it is absent or a plain value."""
+    if name not in tables:
+        raise ConfigurationError(f"section [{name}] is absent", where=where, todo="See docs/psdt.toml.")
+    if not isinstance(tables[name], dict):
+        raise ConfigurationError(f"[{name}] is no section", where=where, todo="See docs/psdt.toml.")
+    return dict(tables[name])
+
+
 def node_config(tables: Mapping[str, Any], where: str, folder: Path) -> NodeConfig:
     """The node's part of the tables of ``psdt.toml``; a relative storage folder is taken from ``folder``."""
-    if "node" not in tables:
-        raise ConfigurationError("section [node] is absent", where=where, todo="See docs/psdt.toml.")
-    if "peers" in tables["node"]:
+    node = section(tables, "node", where)
+    if "peers" in node:
         raise ConfigurationError("peers stand in sections of their own", where=where, todo="Write [peers.NAME].")
-    config = parse(NodeConfig, {**tables["node"], "peers": tables.get("peers", {})}, where)
+    config = parse(NodeConfig, {**node, "peers": tables.get("peers", {})}, where)
     update = {"storage": folder / config.storage, "index": anchored(config.index, folder)}
     return config.model_copy(update=update)
 

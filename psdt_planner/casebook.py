@@ -183,8 +183,10 @@ def _open(url: str) -> Engine:
     except (ArgumentError, ModuleNotFoundError) as error:
         raise ConfigurationError(f"not a database that can be used: {error}", todo="Write sqlite:///FILE.") from error
     if engine.dialect.name == "sqlite":
-        if engine.url.database:
-            Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            Path(engine.url.database or ".").parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"the folder of a database cannot be made: {error}") from error
         event.listen(engine, "connect", _prepare_sqlite)
     return engine
 

@@ -217,11 +217,19 @@ def _(event: Assembled, case: Case) -> Case:
 def _(event: Proposed, case: Case) -> Case:
     _require_plan(case, event.plan)
     made = {output.sop_instance_uid: output.sha256 for output in event.outputs}
+    if not made:
+        raise FaultError("a plan was proposed without outputs", where=case.id)
     changed = [uid for uid, sha256 in made.items() if case.made.get(uid, sha256) != sha256]
     if changed:
         raise FaultError("a plan has other bytes under the UID of an earlier one", where=", ".join(changed))
-    made_so_far = MappingProxyType({**case.made, **made})
-    return replace(case, state=PROPOSED, outputs=event.outputs, findings=event.findings, made=made_so_far)
+    return replace(
+        case,
+        state=PROPOSED,
+        outputs=event.outputs,
+        findings=event.findings,
+        made=MappingProxyType({**case.made, **made}),
+        delivered=case.delivered - made.keys(),  # the same plan again, after a reopening, goes out again
+    )
 
 
 @_after.register

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from dicom_nodes.config import NodeConfig, Settings, anchored, node_config, parse, read_toml
+from dicom_nodes.config import NodeConfig, Settings, anchored, node_config, parse, read_toml, section
 from dicom_nodes.errors import ConfigurationError
 from psdt_planner.case import Rules
 
@@ -62,10 +62,8 @@ def load_config(path: Path) -> Config:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
             raise ConfigurationError(f"{name}: unknown section; the nearest known section is {near!r}", where=where)
-    if "worker" not in tables:
-        raise ConfigurationError("section [worker] is absent", where=where, todo="See docs/psdt.toml.")
+    worker = parse(WorkerConfig, section(tables, "worker", where), where)
     node = node_config(tables, where, folder)
-    worker = parse(WorkerConfig, tables["worker"], where)
     node.peer(worker.destination)
     protocol = None if worker.protocol is None else folder / worker.protocol
     update = {"folder": folder / worker.folder, "protocol": protocol, "casebook": anchored(worker.casebook, folder)}

@@ -86,9 +86,9 @@ def test_killed_at_each_durable_step(tmp_path: Path, point: str) -> None:
 
 @pytest.mark.peer
 def test_killed_at_any_moment_with_four_senders(tmp_path: Path) -> None:
-    files = write_set(tmp_path / "files", slices=60)
+    files = write_set(tmp_path / "files", slices=30)
     storage, index = Storage(tmp_path / "storage"), Index(f"sqlite:///{tmp_path}/index.db")
-    for entered in (15, 60):
+    for entered in (8, 30):
         with mortal_node(tmp_path) as (process, port):
             senders = [
                 subprocess.Popen(

@@ -1,0 +1,77 @@
+"""``psdt.toml`` whole, and the commented example that the project ships."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from dicom_nodes.config import Limits, NodeConfig, Peer
+from dicom_nodes.errors import ConfigurationError
+from psdt_planner.case import Rules
+from psdt_planner.worker import WorkerConfig, load_config
+
+EXAMPLE = Path(__file__).parents[2] / "docs" / "psdt.toml"
+
+
+def test_the_example_is_valid() -> None:
+    config = load_config(EXAMPLE)
+    folder = EXAMPLE.parent
+    assert config.node.storage == folder / "var/objects"
+    assert config.node.index == f"sqlite:///{folder}/var/index.db"
+    assert config.worker.casebook == f"sqlite:///{folder}/var/casebook.db"
+    assert config.worker.folder == folder / "var/plans"
+    assert config.worker.protocol is None
+    assert config.worker.rules == Rules(60.0, 8, 10.0, 3600.0)
+    assert config.node.peer(config.worker.destination).ae_title == "TPS"
+    assert config.node.allowed_senders == ("READER", "SCANNER", "TPS")
+
+
+def test_the_example_names_every_key_with_the_value_that_holds_without_it(tmp_path: Path) -> None:
+    """A key that is commented out is uncommented here; nothing may change, so the comments tell the truth."""
+    text = re.sub(r"^# (\w+ = .*)$", r"\1", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    explicit = tmp_path / "psdt.toml"
+    explicit.write_text(text.replace('protocol = "protocol.toml"\n', ""), encoding="utf-8")
+    (tmp_path / "plain.toml").write_text(EXAMPLE.read_text(encoding="utf-8"), encoding="utf-8")
+    assert load_config(explicit) == load_config(tmp_path / "plain.toml")
+    for model in (NodeConfig, Limits, Peer, WorkerConfig):
+        for key in set(_keys(model)) - {"limits", "peers"}:
+            assert re.search(rf"^{key} = ", text, flags=re.MULTILINE), f"{key} is missing from docs/psdt.toml"
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    return list(model.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("[worker]", "[wroker]", "wroker: unknown section; the nearest known section is 'worker'"),
+        ("folder = ", "foldr = ", "foldr: unknown key; the nearest known key is 'folder'"),
+        ('destination = "tps"', 'destination = "pacs"', r"no peer is called 'pacs' \(known: tps\)"),
+        ('casebook = "sqlite:///var/casebook.db"', 'casebook = "casebook.db"', "not a database URL: 'casebook.db'"),
+        ("# quiet_s = 60.0", "quiet_s = -1", "quiet_s: Input should be greater than or equal to 0"),
+        ("[node]", "[[node]]", r"\[node\] is no section"),
+        ("[peers.tps]", "[[peers]]", "peers: Input should be a valid"),
+    ],
+)
+def test_each_mistake_is_named(tmp_path: Path, before: str, after: str, message: str) -> None:
+    path = tmp_path / "psdt.toml"
+    path.write_text(EXAMPLE.read_text(encoding="utf-8").replace(before, after), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=message):
+        load_config(path)
+
+
+def test_the_worker_must_be_there(tmp_path: Path) -> None:
+    path = tmp_path / "psdt.toml"
+    path.write_text('[node]\nae_title = "PSDT"\n', encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"section \[worker\] is absent"):
+        load_config(path)
+
+
+def test_a_protocol_is_taken_from_the_folder_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "psdt.toml"
+    path.write_text(EXAMPLE.read_text(encoding="utf-8").replace("# protocol", "protocol"), encoding="utf-8")
+    assert load_config(path).worker.protocol == tmp_path / "protocol.toml"
