@@ -9,10 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
+from pydicom.errors import BytesLengthException
 
 from psdt_planner.errors import MissingAttributeError, UnsupportedError
 
-UNDECODABLE = (ValueError, TypeError, KeyError, OverflowError, NotImplementedError, AttributeError, struct.error)
+UNDECODABLE = (
+    ValueError,
+    TypeError,
+    KeyError,
+    OverflowError,
+    NotImplementedError,
+    AttributeError,
+    struct.error,
+    BytesLengthException,
+)
 """What pydicom raises where an element's bytes are not what its value representation promises."""
 
 

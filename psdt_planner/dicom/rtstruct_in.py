@@ -37,7 +37,8 @@ FLAG_TYPES = ("GTV", "")
 """RTROIInterpretedType of contours on the MR that are flags; organs and markers that were drawn there are not."""
 
 SLIVER = 1e-3
-"""Share of the smaller ring that two rings on a slice may share, or leave out, for them to count as apart or nested."""
+"""Share of the smaller ring that two rings on a slice may share, or leave out, for them to count as apart or nested;
+and the part of one voxel below which a region encloses nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,7 +294,7 @@ def _flag(roi: Drawn, series: str, images: ImageIndex, source: FlagSource, ident
         grid, mask = _rasterised(roi, grids[0])
     except GeometryError as error:
         return Flags((), (held("flag-rings-cross", error.message, source, identity),))
-    if not mask.any():
+    if mask.sum() < SLIVER:
         return Flags((), (held("flag-empty", "the contours enclose nothing", source, identity),))
     marked = Marked(roi.name, roi.regions, roi.tracking_uid, source, series)
     flagged, found = lesion(identity, marked, grid, mask, MaskKind.OCCUPANCY)

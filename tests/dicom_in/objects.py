@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -177,10 +178,13 @@ def seg_object(
     kind: str = "BINARY",
     fractional: str = "OCCUPANCY",
 ) -> hd.seg.Segmentation:
-    """A SEG on single-frame images in the order given; ``masks`` is ``(k, j, i, segments)``."""
+    """A SEG on single-frame images in the order given; ``masks`` is ``(k, j, i, segments)``.
+
+    highdicom shares the patient's elements with its sources, so that it gets copies.
+    """
     described = segments or [segment(n + 1, f"Lesion {n + 1}") for n in range(masks.shape[3])]
     return hd.seg.Segmentation(
-        list(source),
+        deepcopy(list(source)),
         masks,
         segmentation_type=kind,
         segment_descriptions=described,
@@ -282,7 +286,7 @@ def registration_object(
         steps = [
             item(
                 FrameOfReferenceTransformationMatrixType=kind,
-                FrameOfReferenceTransformationMatrix=[f"{value:.12g}"[:16] for value in np.ravel(matrix)],
+                FrameOfReferenceTransformationMatrix=[f"{value:.10f}" for value in np.ravel(matrix)],
             )
             for matrix in matrices
         ]

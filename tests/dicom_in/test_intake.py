@@ -1,0 +1,231 @@
+"""The door: one case from a folder, the same whatever the order of its files, and the value that inspect prints."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from psdt_planner.dicom.inspection import inspect_json
+from psdt_planner.dicom.intake import Intake, read_inputs
+from psdt_planner.dicom.references import Reference
+from psdt_planner.findings import Finding, Level
+from psdt_planner.images import Kind
+from tests.dicom_in.objects import (
+    CT_FRAME,
+    MR_FRAME,
+    blank,
+    ct_images,
+    dwi_images,
+    item,
+    mr_images,
+    registration_object,
+    roi,
+    seg_object,
+    segment,
+    square,
+    structure_set,
+    uid,
+    write,
+)
+
+Codes = Callable[[Iterable[Finding]], dict[str, Level]]
+
+
+def whole_case() -> list[Any]:
+    """A CT with an organ, an MR exam, a flag in a SEG and one in an RTSTRUCT, and a registration."""
+    low, high = dwi_images("dwi-50", b=50), dwi_images("dwi-900")
+    for image in low:
+        image.SeriesInstanceUID = high[0].SeriesInstanceUID
+    mask = np.zeros((5, 9, 7, 2), dtype=np.uint8)
+    mask[1:3, 3:6, 2:5, 0] = 1
+    mask[2:4, 1:3, 1:3, 1] = 1
+    adc = mr_images("adc", ImageType=["DERIVED", "PRIMARY", "DIFFUSION", "ADC"], SeriesDescription="adc")
+    objects: list[Any] = [*ct_images(), *mr_images(), *low, *high, *adc]
+    objects.append(seg_object(high, mask, [segment(1, "left ilium"), segment(2, "right rib")]))
+    objects.append(
+        structure_set([roi(1, "Rectum", [square((-18, -25), 1.5, 45.0)])], series=uid("ct"), listed=ct_images())
+    )
+    objects.append(registration_object([(MR_FRAME, [np.eye(4)]), (CT_FRAME, [np.eye(4)])]))
+    return objects
+
+
+def told(intake: Intake) -> dict[str, Any]:
+    """All that an intake says, as plain values that compare."""
+    exam = intake.exam
+    volumes = [one for one in (exam.planning_ct, *exam.mr) if one is not None]
+    return {
+        "volumes": [(v.grid, v.array.tobytes(), v.quantity, v.series_uid, v.phase_encoding_mm) for v in volumes],
+        "flags": [(f.id, f.label, f.site, f.side, f.grid, f.mask.tobytes(), f.source) for f in exam.flags],
+        "organs": [(o.name, [c.points_mm.tobytes() for c in o.contours]) for o in exam.organs],
+        "registrations": [(r.transform, r.source_uid) for r in exam.registrations],
+        "findings": exam.findings,
+        "series": intake.series,
+        "other": [file.sha256 for file in intake.other],
+        "hashes": sorted(file.sha256 for file in intake.files),
+        "references": intake.references,
+        "ct": [str(header.SOPInstanceUID) for header in intake.ct_headers],
+    }
+
+
+def test_a_whole_case_is_read_without_a_finding(tmp_path: Path, codes_of: Codes) -> None:
+    intake = read_inputs([write(tmp_path, whole_case())])
+    exam = intake.exam
+    assert codes_of(exam.findings) == {}
+    assert exam.planning_ct is not None
+    assert sorted((str(v.quantity.kind), v.quantity.b_value_s_per_mm2 or 0) for v in exam.mr) == [
+        ("adc", 0),
+        ("dwi-trace", 50),
+        ("dwi-trace", 900),
+        ("t1", 0),
+    ]
+    assert [(flag.id, flag.label) for flag in exam.flags] == [("L1", "left ilium"), ("L2", "right rib")]
+    assert [organ.name for organ in exam.organs] == ["Rectum"]
+    assert [r.transform.source for r in exam.registrations] == [MR_FRAME]
+
+
+def test_ct_headers_follow_the_slices_and_hold_no_pixels(tmp_path: Path) -> None:
+    intake = read_inputs([write(tmp_path, ct_images(cosines=((-1, 0, 0), (0, 1, 0))))])
+    ct = intake.exam.planning_ct
+    assert ct is not None
+    positions = [[float(mm) for mm in header.ImagePositionPatient] for header in intake.ct_headers]
+    assert np.allclose(positions, ct.grid.slice_origins_mm)
+    assert not any("PixelData" in header for header in intake.ct_headers)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    folder = write(tmp_path_factory.mktemp("whole"), whole_case())
+    return folder, told(read_inputs([folder]))
+
+
+@settings(max_examples=8)
+@given(data=st.data())
+def test_the_order_names_and_folders_of_the_files_change_nothing(
+    tmp_path_factory: pytest.TempPathFactory, whole: tuple[Path, dict[str, Any]], data: st.DataObject
+) -> None:
+    folder, expected = whole
+    files = sorted(folder.iterdir())
+    order = data.draw(st.permutations(range(len(files))))
+    shuffled = tmp_path_factory.mktemp("shuffled")
+    paths = []
+    for number, index in enumerate(order):
+        inside = shuffled / str(number % 3) / "deep" / str(number % 2)
+        inside.mkdir(parents=True, exist_ok=True)
+        paths.append(Path(shutil.copy(files[index], inside / f"{number:03d}.dcm")))
+    assert told(read_inputs([shuffled])) == expected
+    assert told(read_inputs(paths)) == expected
+
+
+@pytest.mark.parametrize(
+    ("leave_out", "codes"),
+    [
+        ({"ct"}, {"ct-absent": Level.HOLD, "organs-unread": Level.WARN}),
+        ({"seg"}, {"flags-absent": Level.HOLD}),
+        ({"adc"}, {"adc-absent": Level.WARN}),
+        ({"t1"}, {"t1-absent": Level.WARN}),
+        ({"dwi", "seg"}, {"dwi-absent": Level.WARN, "flags-absent": Level.HOLD}),
+        ({"dwi", "adc", "t1", "seg"}, {"mr-absent": Level.HOLD, "flags-absent": Level.HOLD}),
+    ],
+)
+def test_what_is_absent_is_said_and_held_where_planning_cannot_go_on(
+    tmp_path: Path, codes_of: Codes, leave_out: set[str], codes: dict[str, Level]
+) -> None:
+    series = {uid("ct"): "ct", uid("seg"): "seg", uid("adc"): "adc", uid("t1"): "t1", uid("dwi-900"): "dwi"}
+    kept = [one for one in whole_case() if series.get(one.SeriesInstanceUID) not in leave_out]
+    intake = read_inputs([write(tmp_path, kept)])
+    assert codes_of(intake.exam.findings) == codes
+
+
+def test_everything_refers_to_what_it_names(tmp_path: Path) -> None:
+    plan = blank("1.2.840.10008.5.1.4.1.1.481.5", "plan", Modality="RTPLAN")
+    plan.ReferencedStructureSetSequence = [item(ReferencedSOPInstanceUID=uid("rtss", 0))]
+    intake = read_inputs([write(tmp_path, whole_case(), plan)])
+    assert set(intake.references) == {
+        Reference(uid("seg", 0), uid("dwi-900"), "segments series"),
+        Reference(uid("rtss", 0), uid("ct"), "contours on series"),
+        Reference(uid("rtss", 0), CT_FRAME, "contours in frame"),
+        Reference(uid("reg", 0), MR_FRAME, "registers frame"),
+        Reference(uid("reg", 0), CT_FRAME, "registers frame"),
+        Reference(uid("plan", 0), uid("rtss", 0), "uses structure set"),
+    }
+
+
+def test_inspect_prints_the_contract(tmp_path: Path) -> None:
+    folder = write(tmp_path, whole_case())
+    (folder / "notes.txt").write_text("no DICOM")
+    (folder / "nameless").write_bytes(
+        (write(tmp_path / "x", ct_images("y", SeriesInstanceUID="")[:1]) / "0000").read_bytes()
+    )
+    shutil.rmtree(tmp_path / "x")
+    found = json.loads(json.dumps(inspect_json(read_inputs([folder]))))
+    assert set(found) == {"schema", "series", "other", "findings"}
+    assert found["schema"] == 1
+    by_kind = {series["kind"]: series for series in found["series"]}
+    assert by_kind["dwi-trace"] == {
+        "series_instance_uid": uid("dwi-900"),
+        "modality": "MR",
+        "kind": "dwi-trace",
+        "images": 10,
+        "b_values_s_per_mm2": {"50": 5, "900": 5},
+        "b_value_source": "(0018,9087) DiffusionBValue",
+        "adc_unit_mm2_per_s": None,
+        "frame_of_reference_uid": MR_FRAME,
+        "description": "ep2d_diff",
+        "findings": [],
+    }
+    assert by_kind["adc"]["adc_unit_mm2_per_s"] == 1e-6
+    assert [one["file"] for one in found["other"]] == ["nameless"]
+    assert [(one["code"], one["level"]) for one in found["findings"]] == [
+        ("file-unreadable", "warn"),
+        ("object-unidentified", "warn"),
+    ]
+    assert set(found["findings"][0]) == {"code", "level", "message", "value", "limit", "unit", "lesion"}
+
+
+def test_neither_the_patient_nor_a_folder_is_in_what_inspect_prints(tmp_path: Path) -> None:
+    folder = write(tmp_path, whole_case(), mr_images("other", PatientID="P-2", PatientName="Smith^Al"))
+    (folder / "broken").write_bytes(b"DICM")
+    text = json.dumps(inspect_json(read_inputs([folder])))
+    for private in ("Doe", "DOE", "Smith", "SMITH", "P-1", "P-2", "19500102", str(tmp_path)):
+        assert private not in text
+
+
+def test_the_findings_of_a_series_are_among_all_findings(tmp_path: Path) -> None:
+    images = ct_images()
+    del images[2]
+    intake = read_inputs([write(tmp_path, images)])
+    (summary,) = intake.series
+    assert [finding.code for finding in summary.findings] == ["ct-slice-missing"]
+    assert set(summary.findings) <= set(intake.exam.findings)
+
+
+def test_the_same_series_may_hold_objects_of_several_classes(tmp_path: Path) -> None:
+    private = blank("1.3.46.670589.11.0.0.12.2", "raw", SeriesInstanceUID=uid("t1"), Modality="MR")
+    intake = read_inputs([write(tmp_path, mr_images(), private)])
+    assert sorted((one.kind, one.images) for one in intake.series) == [("other", 1), ("t1", 5)]
+    assert [volume.series_uid for volume in intake.exam.mr] == [uid("t1")]
+
+
+def test_an_empty_folder_is_a_case_with_nothing_in_it(tmp_path: Path, codes_of: Codes) -> None:
+    intake = read_inputs([tmp_path])
+    assert codes_of(intake.exam.findings) == {
+        "ct-absent": Level.HOLD,
+        "flags-absent": Level.HOLD,
+        "mr-absent": Level.HOLD,
+    }
+    assert all(not getattr(intake, one.name) for one in fields(Intake) if one.name != "exam")
+
+
+def test_the_small_case_of_these_tests_reads(case: Path, codes_of: Codes) -> None:
+    intake = read_inputs([case])
+    assert codes_of(intake.exam.findings) == {"lesion-site-unknown": Level.WARN}
+    assert next(intake.exam.of_kind(Kind.T1)).series_uid == uid("t1")
