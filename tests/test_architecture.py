@@ -12,8 +12,8 @@ PACKAGE = ROOT / "psdt_planner"
 
 FLOORS = (
     ("errors", "findings"),
-    ("geometry",),
-    ("images", "lesions", "shapes", "protocol", "radiobiology"),
+    ("geometry", "radiobiology"),
+    ("images", "lesions", "shapes", "protocol"),
     ("exam",),
     ("registration", "contours", "structures", "fractionation"),
     ("planning", "case"),

@@ -49,7 +49,7 @@ def guarded(run: Callable[[], int | None]) -> int:
     try:
         status = run()
     except TyperException as error:
-        err.print(f"[bold red]usage[/] {escape(str(error))} (psdt --help shows how.)", soft_wrap=True)
+        err.print(f"[bold red]usage[/] {escape(error.format_message())} (psdt --help shows how.)", soft_wrap=True)
         return Exit.USAGE
     except (typer.Abort, KeyboardInterrupt):
         err.print("Interrupted.")
