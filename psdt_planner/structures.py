@@ -18,6 +18,9 @@ Field = NDArray[np.float32]
 THINNEST_STEPS = 0.5
 """What stands for a margin of zero towards one side, in lattice steps (0.2 to 0.5 mm): the gauge divides by it."""
 
+COARSEST_STEP_MM = 0.8
+"""A lattice is thinned out for growing up to this step: what has been grown is rounder than what it grew from."""
+
 FARTHEST = 1000.0
 """Where the gauge stops counting, so that a field stays finite."""
 
@@ -98,6 +101,8 @@ def grow(shape: Shape, margin: Margin, ct: Grid) -> Shape:
         raise FrameError(f"a shape of frame {shape.grid.frame} on a CT of frame {ct.frame}")
     if max(margin.as_mm) == 0.0:
         return shape
+    while 2 * max(shape.grid.spacing_kji_mm) <= min(COARSEST_STEP_MM, min(margin.as_mm) / 2):
+        shape = _thinned(shape)
     reach = _reach(shape.grid, margin)
     step_mm = np.array(shape.grid.spacing_kji_mm)
     room = np.ceil(reach / step_mm[:, None]).astype(int) + 2
@@ -107,6 +112,17 @@ def grow(shape: Shape, margin: Margin, ct: Grid) -> Shape:
     matrix[:3, 3] = shape.grid.mm_from_index(-room[:, 1].astype(float))
     grid = Grid.regular(matrix, (field.shape[0], field.shape[1], field.shape[2]), shape.grid.frame)
     return Shape(grid, np.float32(1.0) - _signed_gauge(field, reach, step_mm))
+
+
+def _thinned(shape: Shape) -> Shape:
+    """The shape on every second lattice point, its border outside as before."""
+    # A lattice of an even count would lose its last plane; one more, outside as the border is, keeps it.
+    even = [(0, 1 - count % 2) for count in shape.grid.shape]
+    field = np.pad(shape.field, even, mode="edge")[::2, ::2, ::2]
+    matrix = shape.grid.mm_from_kji
+    matrix[:3, :3] *= 2.0
+    grid = Grid.regular(matrix, (field.shape[0], field.shape[1], field.shape[2]), shape.grid.frame)
+    return Shape(grid, np.ascontiguousarray(field))
 
 
 def _reach(lattice: Grid, margin: Margin) -> Points:

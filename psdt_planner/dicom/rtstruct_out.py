@@ -30,6 +30,9 @@ from psdt_planner.shapes import Contour, Roi, StructureSet, rings_centroid_mm, r
 ON_SLICE_MM = 0.01
 """How far a ring or a grid's slice may lie from the image that it belongs to."""
 
+SAME_DIRECTION = 1e-3
+"""How far direction cosines of a CT image may differ from those of the grid."""
+
 MAX_RING_BYTES = 65_534
 """Longest ContourData that keeps its VR through Explicit VR (PS3.5 7.1.2)."""
 
@@ -84,7 +87,7 @@ def headers_of_slices(ct_headers: Sequence[Dataset], grid: Grid) -> tuple[Datase
 
     Raises:
         MissingAttributeError, InputError: as `identity.one_series`.
-        GeometryError: another frame, another number of images, or an image that is not where its slice is.
+        GeometryError: another frame, another number of images, or an image that is turned or not where its slice is.
     """
     first = identity.one_series(ct_headers)
     where = f"series {attributes.text(first, 'SeriesInstanceUID')}"
@@ -92,6 +95,10 @@ def headers_of_slices(ct_headers: Sequence[Dataset], grid: Grid) -> tuple[Datase
         raise GeometryError("the structure set is in another frame of reference than the CT", where=where)
     if len(ct_headers) != grid.shape[0]:
         raise GeometryError(f"{len(ct_headers)} CT images for {grid.shape[0]} slices", where=where)
+    axes = np.concatenate([grid.step_i_mm / grid.spacing_ji_mm[1], grid.step_j_mm / grid.spacing_ji_mm[0]])
+    turned = [np.abs(attributes.numbers(header, "ImageOrientationPatient", 6) - axes).max() for header in ct_headers]
+    if max(turned) > SAME_DIRECTION:
+        raise GeometryError("a CT image has another orientation than the structure set's grid", where=where)
     origins = np.array([attributes.numbers(header, "ImagePositionPatient", 3) for header in ct_headers])
     order = np.argsort(origins @ grid.normal, kind="stable")
     off_mm = np.linalg.norm(origins[order] - grid.slice_origins_mm, axis=1).max()

@@ -86,7 +86,7 @@ def test_each_direction_is_the_patients_whatever_the_ct(position):
 def test_a_uniform_margin_makes_a_larger_ball(mm):
     ct = ct_grid()
     centre = np.array([0.21, -0.37, 0.13])
-    grown = grow(balls(lattice(ct, 8.0, 0.5), (tuple(centre), 6.0)), Margin.uniform(mm), ct)
+    grown = grow(balls(lattice(ct, 8.0, 0.4), (tuple(centre), 6.0)), Margin.uniform(mm), ct)
     rng = np.random.default_rng(0)
     directions = rng.normal(size=(200, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
@@ -144,12 +144,20 @@ def test_two_parts_grow_together():
 
 def test_growing_twice_adds_up():
     ct = ct_grid()
-    shape = balls(lattice(ct, 8.0, 0.5), ((0, 0, 0), 5.0))
+    shape = balls(lattice(ct, 8.0, 0.4), ((0, 0, 0), 5.0))
     twice = grow(grow(shape, Margin.uniform(2.0), ct), Margin.uniform(3.0), ct)
     directions = np.random.default_rng(2).normal(size=(200, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     assert holds(twice, 9.85 * directions).all()
     assert not holds(twice, 10.05 * directions).any()
+
+
+def test_a_lattice_is_thinned_only_where_the_margins_are_wide():
+    ct = ct_grid()
+    shape = balls(lattice(ct, 8.0, 0.35), ((0, 0, 0), 5.0))
+    wide, narrow = grow(shape, Margin.uniform(3.0), ct), grow(shape, Margin(3, 3, 3, 3, 3, 0.5), ct)
+    assert wide.grid.spacing_ji_mm[0] == pytest.approx(0.7)
+    assert narrow.grid.spacing_ji_mm[0] == pytest.approx(0.35)
 
 
 def test_bad_margins_and_other_frames_are_refused():

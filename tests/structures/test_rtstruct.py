@@ -355,6 +355,7 @@ def test_a_ct_without_a_uid_is_refused_and_none_is_invented(keyword):
         ("StudyInstanceUID", "1.2.9", InputError, "different StudyInstanceUID"),
         ("PatientID", "PH-2", InputError, "different patients"),
         ("FrameOfReferenceUID", "1.2.9", GeometryError, "different frames of reference"),
+        ("ImageOrientationPatient", ["1", "0", "0", "0", "-1", "0"], GeometryError, "another orientation"),
         ("ImagePositionPatient", ["0", "0", "900"], GeometryError, "mm from its slice"),
     ],
 )
