@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pydicom import Dataset
 
 from psdt_planner.dicom.attributes import items_if_any, text_or_empty
+from psdt_planner.dicom.files import Header
 from psdt_planner.dicom.series import Series
+from psdt_planner.errors import InputError
 from psdt_planner.images import Kind
 
 
@@ -22,14 +24,17 @@ class Reference:
 
 
 def references(series: Series) -> tuple[Reference, ...]:
-    """The references of the objects of a series, each once, in order."""
-    found = {
-        Reference(header.file.sop_instance_uid, to_uid, what)
-        for header in series.headers
-        for to_uid, what in _named(series.kind, header.dataset)
-        if to_uid
-    }
+    """The references of the objects of a series, each once, in order; none of an object that cannot be decoded."""
+    found = {reference for header in series.headers for reference in _of_object(series.kind, header)}
     return tuple(sorted(found))
+
+
+def _of_object(kind: Kind, header: Header) -> set[Reference]:
+    try:
+        named = set(_named(kind, header.dataset))
+    except InputError:  # whoever reads the object itself says that it cannot be decoded
+        return set()
+    return {Reference(header.file.sop_instance_uid, to_uid, what) for to_uid, what in named if to_uid}
 
 
 def _named(kind: Kind, ds: Dataset) -> Iterator[tuple[str, str]]:

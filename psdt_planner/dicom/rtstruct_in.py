@@ -96,10 +96,9 @@ def read_structure_set(header: Header, images: ImageIndex, first: int) -> Struct
     """
     source = FlagSource(header.file.sop_class_uid, header.file.sop_instance_uid, 0)
     try:
-        rois = _read(header.dataset)
+        rois, referenced = _read(header.dataset), _referenced_series(header.dataset)
     except InputError as error:
         return StructureSetIn(Flags((), (held("rtstruct-refused", str(error), source),)))
-    referenced = _referenced_series(header.dataset)
     lesions: list[FlaggedLesion] = []
     findings: list[Finding] = []
     organs: list[Organ] = []

@@ -51,15 +51,19 @@ def read_segmentation(header: Header, images: ImageIndex, first: int) -> Flags:
     """
     source = FlagSource(header.file.sop_class_uid, header.file.sop_instance_uid, 0)
     try:
-        segments = [item for item in attributes.items(header.dataset, "SegmentSequence") if _segment_number(item)]
-        findings = _check_source(header.dataset, images, source)
-        planes = _frames(header.dataset)
-        pixels, kind = _pixels(header)
+        return _read(header, images, source, first)
     except _ProbabilityError as error:
         return Flags((), (held("seg-probability", str(error), source),), 0)
     except InputError as error:
         return Flags((), (held("seg-unreadable", str(error), source),), 0)
-    drawn_on = next((uid for uid in _referenced_series(header.dataset) if uid in images.kinds), "")
+
+
+def _read(header: Header, images: ImageIndex, source: FlagSource, first: int) -> Flags:
+    ds = header.dataset
+    segments = [item for item in attributes.items(ds, "SegmentSequence") if _segment_number(item)]
+    findings = _check_source(ds, images, source)
+    planes, (pixels, kind) = _frames(ds), _pixels(header)
+    drawn_on = next((uid for uid in _referenced_series(ds) if uid in images.kinds), "")
     lesions = []
     for offset, segment in enumerate(sorted(segments, key=_segment_number)):
         number, identity = _segment_number(segment), f"L{first + offset}"
@@ -68,7 +72,7 @@ def read_segmentation(header: Header, images: ImageIndex, first: int) -> Flags:
             (plane, _of_segment(pixels, plane, number, header)) for plane in planes if plane.segment in (number, 0)
         ]
         try:
-            grid, mask = _cropped(header.dataset, frames, images)
+            grid, mask = _cropped(ds, frames, images)
         except _EmptyError:
             findings.append(held("flag-empty", "the segment has no voxels", item, identity))
         except GeometryError as error:

@@ -229,3 +229,36 @@ def test_the_small_case_of_these_tests_reads(case: Path, codes_of: Codes) -> Non
     intake = read_inputs([case])
     assert codes_of(intake.exam.findings) == {"lesion-site-unknown": Level.WARN}
     assert next(intake.exam.of_kind(Kind.T1)).series_uid == uid("t1")
+
+
+@pytest.mark.parametrize("kind", ["rtss", "seg", "reg"])
+def test_an_object_whose_bytes_are_nonsense_is_refused_and_the_rest_is_read(tmp_path: Path, kind: str) -> None:
+    """Each of its first sequences in turn says it is something else."""
+    objects = whole_case()
+    (whole,) = [one for one in objects if one.SeriesInstanceUID == uid(kind)]
+    rest = write(tmp_path / "rest", [one for one in objects if one is not whole])
+    content = (write(tmp_path / "one", whole) / "0000").read_bytes()
+    places = [at for at in range(132, len(content)) if content[at : at + 4] == b"SQ\0\0"]
+    assert places
+    for at in places[:10]:
+        (rest / "spoiled").write_bytes(content[:at] + b"OB" + content[at + 2 :])
+        exam = read_inputs([rest]).exam
+        assert exam.planning_ct is not None
+        assert len(exam.mr) == 4
+
+
+@settings(max_examples=40)
+@given(data=st.data())
+def test_no_byte_in_any_file_stops_the_reading(
+    tmp_path_factory: pytest.TempPathFactory, whole: tuple[Path, dict[str, Any]], data: st.DataObject
+) -> None:
+    folder, _ = whole
+    copy = tmp_path_factory.mktemp("bytes") / "case"
+    shutil.copytree(folder, copy)
+    file = data.draw(st.sampled_from(sorted(copy.iterdir())))
+    content = bytearray(file.read_bytes())
+    for at in data.draw(st.lists(st.integers(132, len(content) - 1), min_size=1, max_size=6)):
+        content[at] = data.draw(st.integers(0, 255))
+    file.write_bytes(bytes(content))
+    intake = read_inputs([copy])
+    assert len(intake.files) + sum(one.code == "file-unreadable" for one in intake.exam.findings) == 28
