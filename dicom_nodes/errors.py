@@ -13,6 +13,9 @@
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
+
 
 class NodeError(Exception):
     """Root of the tree; says what is wrong, where (UIDs, peers, files), and what to do about it."""
@@ -51,3 +54,12 @@ class PeerError(NodeError):
 
 class FaultError(NodeError):
     """We must act: a promise of the code was broken."""
+
+
+def trail(error: BaseException) -> list[str]:
+    """Where an error came from, the innermost place last: file, line and function, and nothing of what they held.
+
+    A log gets this in place of a traceback: the text of a library's error may quote a patient's data, and so do the
+    local variables that some formatters print.
+    """
+    return [f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)]

@@ -7,8 +7,8 @@ bytes are written as they came, and only the attributes up to (0020,0052) are lo
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from types import TracebackType
 from typing import Self, cast
@@ -16,16 +16,16 @@ from typing import Self, cast
 import structlog
 from pydicom.uid import UID
 from pynetdicom import build_context, evt
+from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import create_file_meta, encode_file_meta
 from pynetdicom.events import Event
 from pynetdicom.transport import ThreadedAssociationServer
-from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_nodes import statuses
 from dicom_nodes.ae import application_entity
 from dicom_nodes.config import NodeConfig
-from dicom_nodes.errors import ConfigurationError, IncompleteObjectError, UnreadableObjectError
+from dicom_nodes.errors import ConfigurationError, IncompleteObjectError, UnreadableObjectError, trail
 from dicom_nodes.headers import Header, is_uid, read_header
 from dicom_nodes.index import Index
 from dicom_nodes.services import STORAGE_CLASSES, TRANSFER_SYNTAXES, VERIFICATION
@@ -86,9 +86,10 @@ class Listener:
         log.info("listening", ae_title=self._config.ae_title, port=self.port)
 
     def stop(self) -> None:
-        """Abort what is under way and stop listening; what was answered with Success is safe."""
+        """Stop listening, and abort what does not end by itself; what was answered with Success is safe."""
         if self._server is not None:
-            self._server.ae.shutdown()
+            self._server.shutdown()
+            _end(self._server.active_associations)
             self._server = None
             log.info("stopped listening", ae_title=self._config.ae_title)
         self._held.close()
@@ -112,9 +113,10 @@ class Listener:
         uid = str(request.AffectedSOPInstanceUID or "")
         try:
             status, reason = self._take(event)
-        except (SQLAlchemyError, OSError) as error:
-            full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        except Exception as error:  # whatever goes wrong, the sender must hear that the object is not ours
+            full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
             status, reason = statuses.OUT_OF_RESOURCES if full else statuses.PROCESSING_FAILURE, type(error).__name__
+            log.error("object not kept", uid=uid, reason=reason, trail=trail(error))  # noqa: TRY400  (see trail)
         note = log.debug if status is statuses.SUCCESS else log.error
         note("object", uid=uid, status=f"{status.code:04X}", answer=status.name, reason=reason)
         return status.code
@@ -127,10 +129,10 @@ class Listener:
             return statuses.INVALID_UID, "malformed UID"
         if self._storage.free_mb() < self._config.limits.reserve_mb:
             return statuses.OUT_OF_RESOURCES, "below the reserve"
-        dataset = request.DataSet.getbuffer() if request.DataSet else memoryview(b"")
-        syntax = event.context.transfer_syntax
+        dataset, syntax = request.DataSet or BytesIO(), event.context.transfer_syntax
+        dataset.seek(0)
         try:
-            header = read_header(BytesIO(dataset), syntax)
+            header = read_header(dataset, syntax)
         except UnreadableObjectError as error:
             return statuses.CANNOT_UNDERSTAND, error.message
         except IncompleteObjectError as error:
@@ -138,7 +140,7 @@ class Listener:
         if (header.sop_instance_uid, header.sop_class_uid) != (uid, sop_class):
             return statuses.MISMATCH, "the UIDs of the data set are not those of the request"
         meta = create_file_meta(sop_class_uid=UID(sop_class), sop_instance_uid=UID(uid), transfer_syntax=UID(syntax))
-        return self._keep(header, encode_file_meta(meta), dataset)
+        return self._keep(header, encode_file_meta(meta), dataset.getbuffer())
 
     def _keep(self, header: Header, file_meta: bytes, dataset: memoryview) -> tuple[Status, str]:
         """On disk first, then in the index; only then is the object ours."""
@@ -149,6 +151,29 @@ class Listener:
         return statuses.SUCCESS, kept.outcome.value
 
 
-def open_listener(config: NodeConfig, clock: Callable[[], float]) -> Listener:
-    """A listener on the storage folder and the index of a configuration, not yet started."""
-    return Listener(config, Storage(config.storage), Index(config.index), clock)
+def _end(associations: Sequence[Association]) -> None:
+    """Wait a moment for associations to end, abort those that are still established, and let them finish their object.
+
+    One that is just ending is not aborted: pynetdicom's state machine would trip over it. A connection on which nobody
+    ever asked for an association has nothing to finish; its thread ends with the timeout.
+    """
+    patience_s = 1.0
+    for association in associations:
+        association.join(patience_s)
+        if association.is_alive():
+            patience_s = 0.0
+    for association in associations:
+        if association.is_established:
+            association.abort()
+            association.join(10.0)
+
+
+@contextmanager
+def open_listener(config: NodeConfig, clock: Callable[[], float]) -> Iterator[Listener]:
+    """A running listener on the storage folder and the index of a configuration; it is stopped at the end."""
+    index = Index(config.index)
+    try:
+        with Listener(config, Storage(config.storage), index, clock) as listener:
+            yield listener
+    finally:
+        index.close()

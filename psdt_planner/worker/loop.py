@@ -17,7 +17,7 @@ from typing import Protocol
 
 import structlog
 
-from dicom_nodes.errors import NodeError
+from dicom_nodes.errors import NodeError, trail
 from dicom_nodes.headers import Header, read_file_header
 from dicom_nodes.index import Change, Index
 from dicom_nodes.sender import Sent, send
@@ -109,6 +109,11 @@ class Worker:
             if not self.step(clock()):
                 stop.wait(idle_s)
 
+    def close(self) -> None:
+        """Close the databases."""
+        self._index.close()
+        self._casebook.close()
+
     def _listen(self) -> bool:
         """Tell the cases what came in since the last time."""
         did = False
@@ -175,8 +180,9 @@ class Worker:
             log.warning("no plan", case=identifier, plan=action.plan, reason=str(error))
             finding = Finding("plan-failed", Level.HOLD, str(error), Who.PERSON)
         except Exception as error:  # one case that trips over a fault of ours must not stop all others
-            log.exception("fault while planning", case=identifier, plan=action.plan)
-            finding = Finding("plan-fault", Level.HOLD, f"a fault of psdt: {type(error).__name__}", Who.US)
+            fault = type(error).__name__
+            log.error("fault while planning", case=identifier, plan=action.plan, fault=fault, trail=trail(error))  # noqa: TRY400
+            finding = Finding("plan-fault", Level.HOLD, f"a fault of psdt: {fault}", Who.US)
         else:
             return Proposed(now_s, action.plan, outputs, tuple(dossier.findings))
         return PlanHeld(now_s, action.plan, (finding,))

@@ -238,21 +238,21 @@ def test_a_plan_that_holds_is_held_with_its_findings(house: House, tmp_path: Pat
     [(GeometryError("a slice is missing", where="1.2.3"), "plan-failed"), (ZeroDivisionError("secret"), "plan-fault")],
 )
 def test_a_plan_that_fails_holds_its_case_and_no_other(
-    house: House, tmp_path: Path, outside: Outside, error: Exception, code: str
+    house: House, tmp_path: Path, error: Exception, code: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def fail_for_five(inputs: Sequence[Path], out: Path) -> FakeDossier:
         if len(inputs) == 5:
             raise error
         return propose(inputs, out)
 
-    outside.plan = fail_for_five
+    house.outside.plan = fail_for_five
     house.receive(write_set(tmp_path / "one", slices=2), START_S)
     house.receive(write_set(tmp_path / "two", slices=1, patient_id="OTHER", study=2), START_S)
     house.until_idle(START_S + 60)
     first, second = house.casebook.cases()
     assert [finding.code for finding in first.findings] == [code]
     assert (first.state, second.state) == (State.HELD, State.PROPOSED)
-    assert "secret" not in first.findings[0].message
+    assert "secret" not in first.findings[0].message + "".join(capfd.readouterr())
 
 
 def test_a_proposal_without_a_dicom_file_is_a_fault_of_ours(house: House, tmp_path: Path, outside: Outside) -> None:

@@ -6,6 +6,7 @@ import errno
 import random
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -27,7 +28,7 @@ from dicom_nodes.sender import send
 from dicom_nodes.services import STORAGE_CLASSES, TRANSFER_SYNTAXES
 from dicom_nodes.statuses import Meaning
 from dicom_nodes.storage import Outcome, Storage
-from tests.network import answers, run_storescu, storescu
+from tests.network import answers, run_storescu, storescu, wait_until
 from tests.nodes.objects import PATIENT_ID, PATIENT_NAME, dataset_bytes, make, uid, uid_of, write, write_set
 from tests.peers import require_peer
 
@@ -283,20 +284,52 @@ def test_a_port_that_is_taken_and_a_folder_that_is_in_use(
     tmp_path: Path, config: NodeConfig, listener: Listener, index: Index
 ) -> None:
     with pytest.raises(ConfigurationError, match="another listener"):
-        open_listener(config, lambda: 0.0).start()
+        open_listener(config, lambda: 0.0).__enter__()
     elsewhere = config.model_copy(update={"storage": tmp_path / "elsewhere", "port": listener.port})
     with pytest.raises(ConfigurationError, match=f"cannot listen.*{listener.port}"):
-        open_listener(elsewhere, lambda: 0.0).start()
+        open_listener(elsewhere, lambda: 0.0).__enter__()
 
 
 def test_after_stop_nobody_answers_and_the_folder_is_free(config: NodeConfig) -> None:
-    listener = open_listener(config, lambda: 0.0)
-    with listener:
+    with open_listener(config, lambda: 0.0) as listener:
         port = listener.port
         assert answers(port)
     assert not answers(port)
     with open_listener(config, lambda: 0.0) as again:
         assert answers(again.port)
+
+
+def test_stop_ends_an_association_that_does_not_end_by_itself(tmp_path: Path, config: NodeConfig) -> None:
+    file = write(make("CT", 1), tmp_path)
+    with open_listener(config, lambda: 0.0) as listener:
+        node = Peer(host="127.0.0.1", port=listener.port, ae_title="PSDT")
+        association = AE("SCANNER").associate(
+            node.host, node.port, [build_context(str(make("CT", 1).SOPClassUID))], ae_title="PSDT"
+        )
+        assert association.is_established
+        assert status_of(node, file) == 0
+    wait_until(lambda: association.is_aborted)
+    threads = [thread for thread in threading.enumerate() if isinstance(thread, Association)]
+    assert not [thread for thread in threads if thread.is_acceptor and thread.is_established]
+
+
+def test_a_fault_of_ours_is_not_a_success_and_its_log_quotes_nothing(
+    tmp_path: Path, node: Peer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def trip(_storage: Storage, *_: object) -> None:
+        patient = PATIENT_NAME
+        raise ZeroDivisionError(f"cannot divide {patient}")
+
+    file = write(make("CT", 1), tmp_path)
+    with monkeypatch.context() as broken:
+        broken.setattr(Storage, "keep", trip)
+        assert status_of(node, file) == 0x0110
+    logged = "".join(capfd.readouterr())
+    assert "ZeroDivisionError" in logged
+    assert "test_listener.py" in logged
+    assert "trip" in logged
+    assert "Planted" not in logged
+    assert status_of(node, file) == 0
 
 
 def test_logs_carry_no_patient(tmp_path: Path, node: Peer, capfd: pytest.CaptureFixture[str]) -> None:
