@@ -147,7 +147,7 @@ class Worker:
             did = True
         for action in wanted(case):
             if isinstance(action, MakePlan):
-                self._append(case.id, self._plan(case.id, action, now_s))
+                self._record_plan(case.id, self._plan(case.id, action, now_s))
                 did = True
             elif now_s >= action.not_before_s:
                 self._send(case, action, now_s)
@@ -187,6 +187,15 @@ class Worker:
             return Proposed(now_s, action.plan, outputs, tuple(dossier.findings))
         return PlanHeld(now_s, action.plan, (finding,))
 
+    def _record_plan(self, identifier: str, result: Proposed | PlanHeld) -> None:
+        """Add what came of a plan; where the case finds a fault in it, it holds."""
+        try:
+            self._append(identifier, result)
+        except FaultError as error:
+            log.error("fault in a plan", case=identifier, plan=result.plan, reason=str(error))  # noqa: TRY400  (see trail)
+            finding = Finding("plan-fault", Level.HOLD, str(error), Who.US)
+            self._append(identifier, PlanHeld(result.at_s, result.plan, (finding,)))
+
     def _send(self, case: Case, action: Send, now_s: float) -> None:
         """Send what is outstanding, if it is still what was released."""
         paths = {output.sop_instance_uid: self._folder / output.path for output in action.outputs}
@@ -195,8 +204,18 @@ class Worker:
             reason = f"not what was released: {', '.join(changed)}"
             self._append(case.id, SendFailed(now_s, reason, None))
             return
+        try:
+            results = self._deliver(list(paths.values()))
+        except Exception as error:  # as for a plan: other cases go on
+            reason = f"a fault of psdt: {type(error).__name__}"
+            log.error("fault while sending", case=case.id, reason=reason, trail=trail(error))  # noqa: TRY400  (see trail)
+            self._append(case.id, SendFailed(now_s, reason, retry_at_s(case, now_s, self._rules)))
+            return
+        self._record_answers(case, results, now_s)
+
+    def _record_answers(self, case: Case, results: Sequence[Sent], now_s: float) -> None:
         failures = []
-        for sent in self._deliver(list(paths.values())):
+        for sent in results:
             if sent.meaning is Meaning.FAILURE:
                 failures.append(sent)
                 continue

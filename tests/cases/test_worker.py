@@ -263,6 +263,24 @@ def test_a_proposal_without_a_dicom_file_is_a_fault_of_ours(house: House, tmp_pa
     assert "without a DICOM file" in house.case.findings[0].message
 
 
+def test_other_bytes_under_a_uid_of_ours_hold_the_case(house: House, tmp_path: Path, outside: Outside) -> None:
+    def sloppy(inputs: Sequence[Path], out: Path) -> FakeDossier:
+        dossier = propose(inputs, out)
+        path = dossier.outputs["rtstruct.dcm"]
+        path.write_bytes(path.read_bytes() + len(outside.plans) * b"\0\0")
+        return dossier
+
+    outside.plan = sloppy
+    house.receive(write_set(tmp_path / "in", slices=1), START_S)
+    house.until_idle(START_S + 60)
+    reopen(house.casebook, house.case.id, "A. Person", START_S + 70)
+    house.until_idle(START_S + 70)
+    assert house.case.state is State.HELD
+    (finding,) = house.case.findings
+    assert finding.code == "plan-fault"
+    assert "other bytes under the UID" in finding.message
+
+
 class TestSending:
     def test_a_failure_is_tried_again_for_what_is_missing(self, proposed: House, outside: Outside) -> None:
         outside.statuses = {"registration.dcm": 0xA700}
@@ -296,6 +314,33 @@ class TestSending:
         proposed.until_idle(START_S + 200)
         assert proposed.case.state is State.SENT
         assert [name for name, _ in outside.sent[3:]] == [outside.sent[2][0]]
+
+    def test_a_fault_of_ours_while_sending_is_tried_again_and_stops_no_other_case(
+        self, proposed: House, outside: Outside, tmp_path: Path
+    ) -> None:
+        proposed.receive(write_set(tmp_path / "two", slices=1, patient_id="OTHER", study=2), START_S)
+        proposed.until_idle(START_S + 60)
+        first, second = proposed.casebook.cases()
+        deliver = outside.deliver
+
+        def trip(paths: Sequence[Path]) -> list[Sent]:
+            if first.id in paths[0].parts:
+                raise ZeroDivisionError
+            return deliver(paths)
+
+        proposed.worker._deliver = trip
+        for case in (first, second):
+            release(proposed.casebook, case.id, "A. Person", START_S + 100)
+        proposed.until_idle(START_S + 100)
+        assert proposed.casebook.case(second.id).state is State.SENT
+        assert (proposed.casebook.case(first.id).state, proposed.casebook.case(first.id).attempts) == (
+            State.RELEASED,
+            1,
+        )
+        for later_s in (110, 130):
+            proposed.until_idle(START_S + later_s)
+        failed = proposed.casebook.case(first.id)
+        assert (failed.state, failed.findings[-1].message) == (State.FAILED, "a fault of psdt: ZeroDivisionError")
 
     def test_a_warning_is_stored_and_shown(self, proposed: House, outside: Outside) -> None:
         outside.statuses = {"rtstruct.dcm": 0xB000}
