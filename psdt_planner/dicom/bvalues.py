@@ -131,11 +131,11 @@ def _private(ds: Dataset, encoding: PrivateEncoding) -> BValue | None:
 
 
 def _without_creator(ds: Dataset, encoding: PrivateEncoding) -> Any:
-    creators = any((encoding.group, 0x10 + block) in ds for block in range(0xF0))
-    if creators or not text_or_empty(ds, "Manufacturer").upper().startswith(encoding.manufacturer):
-        return None
     tag = (encoding.group, 0x1000 + encoding.offset)
-    return ds[tag].value if tag in ds else None
+    if tag not in ds or not text_or_empty(ds, "Manufacturer").upper().startswith(encoding.manufacturer):
+        return None
+    creators = any((encoding.group, 0x10 + block) in ds for block in range(0xF0))
+    return None if creators else ds[tag].value
 
 
 def is_diffusion_marked(ds: Dataset) -> bool:

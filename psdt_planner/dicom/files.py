@@ -9,7 +9,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -47,11 +47,15 @@ class InputFile:
 
 @dataclass(frozen=True, eq=False)
 class Header:
-    """A DICOM object without its pixels, and the file to get them from."""
+    """A DICOM object without its pixels, and the file to get them from.
+
+    ``rivals`` are the files that hold the same instance with other bytes.
+    """
 
     dataset: Dataset
     path: Path
     file: InputFile
+    rivals: tuple[InputFile, ...] = ()
 
 
 @contextmanager
@@ -197,8 +201,9 @@ def _without_duplicates(headers: Sequence[Header]) -> tuple[tuple[Header, ...], 
     unique, findings = [], []
     for uid in sorted(by_instance):
         copies = sorted(by_instance[uid], key=lambda header: (header.file.sha256, header.file.name))
-        unique.append(copies[0])
-        if len({copy.file.sha256 for copy in copies}) > 1:
+        distinct = list({copy.file.sha256: copy.file for copy in reversed(copies)}.values())[::-1]
+        unique.append(replace(copies[0], rivals=tuple(distinct[1:])))
+        if len(distinct) > 1:
             names = ", ".join(sorted({copy.file.name for copy in copies}))
             message = f"SOP Instance UID {uid} came in with different content in {names}"
             findings.append(Finding("duplicate-conflicting", Level.HOLD, message))

@@ -66,7 +66,7 @@ class Intake:
         ct_headers: of the planning CT, without pixels, in slice order; empty where there is none.
         series: ordered by SeriesInstanceUID.
         other: objects that belong to no series, or do not say to which.
-        files: ordered by name and hash.
+        files: every readable file, ordered by name and hash; the same bytes once.
         references: what refers to what.
     """
 
@@ -118,13 +118,13 @@ def read_inputs(paths: Sequence[Path], *, progress: Callable[[int, int], None] |
         about_files = [*unreadable, *chosen, *_unidentified(nameless), *_not_read(series), *_patients(series)]
         about_images = [finding for one in images for finding in one.findings]
         exam = _exam(images, marks, [*about_files, *about_images])
-        files = sorted((header.file for header in headers), key=lambda file: (file.name, file.sha256))
+        files = [file for header in headers for file in (header.file, *header.rivals)]
         return Intake(
             exam=exam,
             ct_headers=_ct_headers(images),
             series=tuple(_summary(one, images) for one in series),
             other=tuple(header.file for header in nameless),
-            files=tuple(files),
+            files=tuple(sorted(files, key=lambda file: (file.name, file.sha256))),
             references=tuple(sorted(reference for one in series for reference in references(one))),
         )
 

@@ -149,6 +149,8 @@ def test_the_same_instance_with_other_bytes_holds(tmp_path: Path) -> None:
     assert [(finding.code, finding.level) for finding in findings] == [("duplicate-conflicting", Level.HOLD)]
     assert uid("ct", 3) in findings[0].message
     assert "0000, 0003" in findings[0].message
+    hashes = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in tmp_path.rglob("0*"))
+    assert sorted(file.sha256 for file in read_inputs([tmp_path]).files) == hashes
 
 
 def test_private_objects_and_a_dicomdir_are_listed_and_not_lost(tmp_path: Path) -> None:
