@@ -203,7 +203,7 @@ def _site_reasons(facts: TargetFacts, site: SiteRule) -> list[Finding]:
     if facts.uncertainty_mm > site.max_uncertainty.mm:
         limit = site.max_uncertainty.mm
         message = (
-            f"The place is uncertain by {facts.uncertainty_mm:.1f} mm; {site.title.lower()}: at most {limit:g} mm."
+            f"The place is uncertain by {facts.uncertainty_mm:.2f} mm; {site.title.lower()}: at most {limit:g} mm."
         )
         reasons.append(_reason("dose-uncertainty-over-limit", message, facts.uncertainty_mm, limit, "mm"))
     if facts.ptv_volume_ml > site.max_volume.ptv_ml:

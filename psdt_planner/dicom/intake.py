@@ -271,7 +271,8 @@ def _absent(mr: Sequence[Volume], marks: _Marks) -> list[Finding]:
     if not marks.flag_items:
         found.append(Finding("flags-absent", Level.HOLD, "no flagged lesion among the inputs"))
     if not kinds:
-        return [*found, Finding("mr-absent", Level.HOLD, "there is no MR among the inputs that could be read")]
+        # Whether the flags can be mapped without one, planning decides: by a shared frame or a registration they can.
+        return [*found, Finding("mr-absent", Level.WARN, "there is no MR among the inputs that could be read")]
     if not kinds & {Kind.DWI, Kind.DWI_TRACE}:
         found.append(Finding("dwi-absent", Level.WARN, "no diffusion-weighted series among the inputs"))
     if Kind.ADC not in kinds:

@@ -133,7 +133,7 @@ def test_the_order_names_and_folders_of_the_files_change_nothing(
         ({"adc"}, {"adc-absent": Level.WARN}),
         ({"t1"}, {"t1-absent": Level.WARN}),
         ({"dwi", "seg"}, {"dwi-absent": Level.WARN, "flags-absent": Level.HOLD}),
-        ({"dwi", "adc", "t1", "seg"}, {"mr-absent": Level.HOLD, "flags-absent": Level.HOLD}),
+        ({"dwi", "adc", "t1", "seg"}, {"mr-absent": Level.WARN, "flags-absent": Level.HOLD}),
     ],
 )
 def test_what_is_absent_is_said_and_held_where_planning_cannot_go_on(
@@ -220,7 +220,7 @@ def test_an_empty_folder_is_a_case_with_nothing_in_it(tmp_path: Path, codes_of: 
     assert codes_of(intake.exam.findings) == {
         "ct-absent": Level.HOLD,
         "flags-absent": Level.HOLD,
-        "mr-absent": Level.HOLD,
+        "mr-absent": Level.WARN,
     }
     assert all(not getattr(intake, one.name) for one in fields(Intake) if one.name != "exam")
 

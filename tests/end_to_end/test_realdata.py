@@ -157,4 +157,6 @@ def test_a_real_ct_carries_a_flag_that_was_drawn_on_it(tmp_path: Path) -> None:
     assert plan["registration"]["source"] == "shared-frame"
     expected = origin + (centre_kji * spacing)[[2, 1, 0]]
     np.testing.assert_allclose(plan["lesions"][0]["centroid_ct_mm"], expected, atol=1.0)
-    assert plan["lesions"][0]["proposal"]["fractions"] >= 1
+    # The slices are 5 mm apart, and nobody measured the shared frame: too uncertain for a dose to the spine.
+    assert plan["lesions"][0]["uncertainty_mm"] == 5.0
+    assert "uncertain by 5.0" in plan["lesions"][0]["abstention"][0]
