@@ -266,7 +266,7 @@ def trace(shape: Shape, ct: Grid, *, tolerance_mm: float = TOLERANCE_MM) -> Trac
                 continue
             filled_mm3 += (outline.area - polygon.area) * thickness_mm[k]
             ring = _simplified(outline, tolerance_mm)
-            contours.append(Contour(_points_mm(ring, shape.grid, plane_k, ct, k), k))
+            contours.append(Contour(_points_mm(ring, shape.grid, plane_k), k))
             unseen[_labels_at(labels, plane_k, polygon, _step_mm(shape.grid))] = 0.0
     parts_mm3 = unseen * _step_mm(shape.grid) ** 3
     specks = parts_mm3 < SPECK_MM3
@@ -339,12 +339,11 @@ def _simplified(outline: Polygon, tolerance_mm: float) -> Polygon:
     return Polygon(centre + scale * (points - centre))
 
 
-def _points_mm(ring: Polygon, lattice: Grid, plane_k: float, ct: Grid, k: int) -> Points:
-    """``(N, 3)``, the ring's points, put onto the slice plane to the last digit."""
+def _points_mm(ring: Polygon, lattice: Grid, plane_k: float) -> Points:
+    """``(N, 3)``, the ring's points on the plane."""
     in_plane = np.asarray(ring.exterior.coords)[:-1] / _step_mm(lattice)
     kji = np.column_stack([np.full(len(in_plane), plane_k), in_plane[:, 1], in_plane[:, 0]])
     points = lattice.mm_from_index(kji)
-    points += ((ct.slice_origins_mm[k] - points) @ ct.normal)[:, None] * ct.normal
     points.flags.writeable = False
     return points
 

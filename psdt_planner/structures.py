@@ -111,7 +111,7 @@ def grow(shape: Shape, margin: Margin, ct: Grid) -> Shape:
     matrix = shape.grid.mm_from_kji
     matrix[:3, 3] = shape.grid.mm_from_index(-room[:, 1].astype(float))
     grid = Grid.regular(matrix, (field.shape[0], field.shape[1], field.shape[2]), shape.grid.frame)
-    return Shape(grid, np.float32(1.0) - _signed_gauge(field, reach, step_mm))
+    return Shape(grid, np.float32(1.0) - _gauge(field, reach, step_mm))
 
 
 def _thinned(shape: Shape) -> Shape:
@@ -139,23 +139,14 @@ def _reach(lattice: Grid, margin: Margin) -> Points:
     return np.asarray(np.maximum(reach, THINNEST_STEPS * min(i, j)))
 
 
-def _signed_gauge(field: Field, reach: Points, step_mm: Points) -> Field:
-    """How many margins each lattice point lies from the shape: below 0 inside, 1 where the margin ends.
-
-    Inside, only the points next to the surface matter, so that the way in is measured over a few steps only.
-    """
-    out = _gauge(field, reach, step_mm, np.ceil(reach / step_mm[:, None]).astype(int) + 1)
-    back = _gauge(-field, reach[:, ::-1], step_mm, np.full((3, 2), 2))
-    return np.asarray(np.where(field > 0, -back, out))
-
-
-def _gauge(field: Field, reach: Points, step_mm: Points, window: NDArray[np.int_]) -> Field:
-    """Smallest gauge of the ellipsoid octants from the inside of the field to each lattice point.
+def _gauge(field: Field, reach: Points, step_mm: Points) -> Field:
+    """How many margins each lattice point lies from the shape: 0 inside, 1 where the margin ends.
 
     The squared gauge is a sum over the axes, so that one pass an axis finds its minimum (Felzenszwalb and Huttenlocher
     2012, here with a window in place of envelopes). The first pass measures from where the surface crosses its lines,
     between the lattice points; each axis is first once, since each sees the surface best where it runs across.
     """
+    window = np.ceil(reach / step_mm[:, None]).astype(int) + 1
     best = np.full(field.shape, np.inf, dtype=np.float32)
     for first in range(3):
         squared = _squared_from_crossings(np.moveaxis(field, first, -1), reach[first] / step_mm[first])

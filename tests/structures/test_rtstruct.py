@@ -56,11 +56,11 @@ def scene(ct: Grid, *, labels: tuple[str, str] = ("Lesion in the ilium", "Node")
     """Two lesions, one of two parts, mapped and drawn."""
     rng = np.random.default_rng(seed)
     ct_from_mr = moved(rng, shift_mm=3.0)
-    truths = (ellipsoid((-9, 3, 2), (6, 8, 9)), either(sphere((9, -8, -4), 6), sphere((12, 8, 6), 5)))
+    truths = (ellipsoid((-9, 3, 2), (5, 7, 8)), either(sphere((9, -8, -4), 6), sphere((12, 8, 6), 5)))
     flags, targets = {}, []
     for n, (truth, site, label) in enumerate(zip(truths, ("bone", "pelvic-node"), labels, strict=True), start=1):
-        grid = mr_grid((0, 0, 0), 44.0, turn=Rotation.from_rotvec([0.05, 0.1, -0.05]))
-        lesion = flag(grid, occupancy(grid, truth), MaskKind.OCCUPANCY, id=f"L{n}", site=site, label=label)
+        grid = mr_grid((0, 0, 0), 40.0, turn=Rotation.from_rotvec([0.05, 0.1, -0.05]))
+        lesion = flag(grid, occupancy(grid, truth, 3), MaskKind.OCCUPANCY, id=f"L{n}", site=site, label=label)
         gtv = lesion_shape(lesion, ct_from_mr, ct)
         ctv = grow(gtv, Margin.uniform(1.0), ct)
         shapes = dict(zip(RoiKind, (gtv, ctv, grow(ctv, Margin.uniform(2.0), ct)), strict=True))
@@ -74,6 +74,11 @@ def scene(ct: Grid, *, labels: tuple[str, str] = ("Lesion in the ilium", "Node")
 @cache
 def scene_in(position: str) -> Scene:
     return scene(ct_grid(position=position, offsets_mm=np.cumsum([2.0, 2.5, 2.0, 1.5, 3.0] * 6)))
+
+
+@cache
+def even_scene_in(position: str) -> Scene:
+    return scene(ct_grid(position=position, offsets_mm=2.0 * np.arange(35)))
 
 
 SCENE = scene_in("HFS")
@@ -513,8 +518,7 @@ def test_plastimatch_reads_every_roi_at_its_size_and_place(tmp_path: Path, posit
     require_peer("plastimatch")
     import SimpleITK as sitk
 
-    ct = ct_grid(position=position, offsets_mm=2.0 * np.arange(35))
-    structure_set, headers, flags = scene(ct)
+    structure_set, headers, flags = even_scene_in(position)
     path, folder = tmp_path / "rt.dcm", tmp_path / "ct"
     path.write_bytes(write_rtstruct(structure_set, headers, flags, STAMP))
     folder.mkdir()

@@ -153,6 +153,30 @@ def test_a_single_voxel_beside_a_large_lesion_is_not_lost(kind):
     assert volume_mm3(shape) == pytest.approx(lesion.volume_ml * 1000, rel=0.01)
 
 
+def test_voxels_that_touch_by_a_corner_are_one_part():
+    """A rib or a ramus runs obliquely through the voxels; it must not come out as a string of beads."""
+    grid = mr_grid((0, 0, 0), 30.0, spacing_kji_mm=(3.0, 2.0, 2.0))
+    mask = np.zeros(grid.shape, dtype=np.float32)
+    for n in range(3, 9):
+        mask[n, n, n] = 1.0
+    shape = lesion_shape(flag(grid, mask), STILL, CT)
+    assert ndimage.label(shape.field > 0)[1] == 1
+
+
+def test_faint_specks_beside_a_dense_lesion_are_counted_but_not_drawn():
+    grid = mr_grid((0, 0, 0), 50.0)
+    mask = occupancy(grid, sphere((-6, 0, 0), 8))
+    specks = [(3, 30, 23), (9, 5, 24), (8, 28, 25), (2, 3, 27), (5, 8, 28), (10, 31, 6)]
+    for speck in specks:
+        mask[speck] = 0.4
+    lesion = flag(grid, mask, MaskKind.OCCUPANCY)
+    shape = lesion_shape(lesion, STILL, CT)
+    assert ndimage.label(shape.field > 0)[1] == 1
+    assert volume_mm3(shape) == pytest.approx(lesion.volume_ml * 1000, rel=0.008)
+    for speck in specks:
+        assert not holds(shape, grid.mm_from_index(np.array([speck]))).any()
+
+
 def test_two_lobes_stay_two():
     truth = either(sphere((-9, 0, 0), 6), sphere((9, 2, 4), 5))
     grid = mr_grid((0, 0, 0), 45.0)
