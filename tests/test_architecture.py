@@ -40,6 +40,7 @@ LIBRARIES = {
     "reportlab": {"report"},
     "typer": {"cli"},
     "rich": {"cli"},
+    "structlog": {"worker", "cli"},
     "pynetdicom": set(),
 }
 """Libraries that live in named rooms of psdt_planner only."""

@@ -87,6 +87,13 @@ def test_a_registration_of_other_frames_does_not_lead_and_nothing_is_guessed() -
         register_case(ct, MR, None, (other,), seed=1)
 
 
+def test_a_ct_without_a_body_holds_the_case_instead_of_lying_somewhere() -> None:
+    ct = volume(CT, np.full((30, 40, 50), -1000.0, dtype=np.float32))
+    mr = volume(MR, np.random.default_rng(1).rayleigh(5.0, (40, 50, 60)).astype(np.float32))
+    found = register_case(ct, MR, mr, (), seed=1)
+    assert [(finding.code, finding.level.value) for finding in found.findings] == [("registration-failed", "hold")]
+
+
 # the bridge to SimpleITK ---------------------------------------------------------------------------------------------
 
 

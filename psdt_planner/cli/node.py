@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 
 from dicom_nodes.listener import open_listener
@@ -53,6 +55,7 @@ def work_command(config: ConfigFile = DEFAULT_CONFIG) -> None:
 
 
 def _run(config: Config, *, listening: bool, working: bool) -> None:
+    _log_lines()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: stop.set())
@@ -61,9 +64,23 @@ def _run(config: Config, *, listening: bool, working: bool) -> None:
             listener = running.enter_context(open_listener(config.node, time.time))
             out.print(f"{config.node.ae_title} listens on {config.node.host}:{listener.port}", soft_wrap=True)
         if working:
-            open_worker(config, planner(config)).run(stop, time.time)
+            worker = open_worker(config, planner(config))
+            running.callback(worker.close)
+            worker.run(stop, time.time)
         else:
             stop.wait()
+
+
+def _log_lines() -> None:
+    """One line an event on standard output, keys and values; what is logged names no patient."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+    )
 
 
 def planner(config: Config) -> Callable[[Sequence[Path], Path], Dossier]:

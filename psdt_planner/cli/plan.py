@@ -124,3 +124,17 @@ def _print_intake(intake: Intake) -> None:
         out.print(f"{flag.id} {flag.label}: {flag.site}, {flag.side.value}, {flag.volume_ml:.2f} ml")
     for organ in intake.exam.organs:
         out.print(f"organ {organ.name}: {len(organ.contours)} contours", style="dim")
+    for line in _references(intake):
+        out.print(line, soft_wrap=True)
+
+
+def _references(intake: Intake) -> list[str]:
+    """What refers to what, by kind and the end of the UID; what is not among the inputs is said to be absent."""
+    kinds = {series.series_instance_uid: series.kind.value for series in intake.series}
+    known = {file.sop_instance_uid: kinds.get(file.series_instance_uid, "other") for file in intake.files} | kinds
+    known |= {series.frame_of_reference_uid: "frame" for series in intake.series}
+
+    def named(uid: str) -> str:
+        return f"{known.get(uid, 'absent')} ...{uid[-8:]}"
+
+    return [f"{named(one.from_uid)}: {one.what} {named(one.to_uid)}" for one in intake.references]

@@ -50,8 +50,10 @@ def register_whole_body(ct: Volume, mr: Volume, *, seed: int) -> CaseRegistratio
     """
     middle = _level(ct, mr, MIDDLE_MM)
     rough = _level(_volume(middle.ct, ct), _volume(middle.mr, mr), COARSE_MM)
-    body, centre = _masked(rough, MIDDLE_MM)
     candidates = _candidates(rough)
+    if not candidates:
+        return _failed(ct, mr)
+    body, centre = _masked(rough, MIDDLE_MM)
     tried = sorted((_tried(body, start, centre, seed) for start in candidates), key=lambda pair: -pair[0])
     tried = [pair for pair in tried if np.isfinite(pair[0])]
     if not tried:
@@ -60,7 +62,10 @@ def register_whole_body(ct: Volume, mr: Volume, *, seed: int) -> CaseRegistratio
     runner_up = _runner_up(tried, centre)
     margin = None if runner_up is None else information - runner_up
     fine, _ = _masked(middle, MIDDLE_MM)
-    mr_from_ct = fit(fine.ct, fine.mr, best, centre, WHOLE_BODY, seed=seed)
+    try:
+        mr_from_ct = fit(fine.ct, fine.mr, best, centre, WHOLE_BODY, seed=seed)
+    except RuntimeError:  # SimpleITK: the images lost each other
+        return _failed(ct, mr)
     return CaseRegistration(
         ct_from_mr=mr_from_ct.inverse(),
         source=RegistrationSource.COMPUTED,

@@ -1,0 +1,131 @@
+"""``./run bench NAME [--json]``: one part of psdt beside a peer, interleaved in one run; ratio = ours / peer."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from fixtures.patient import PatientSpec, write_patient
+
+REPEATS = 3
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure beside its peer's."""
+
+    work: str
+    ours: float
+    peer: float
+    peer_name: str
+    unit: str
+
+    @property
+    def ratio(self) -> float:
+        return self.ours / self.peer
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a process took: CPU seconds of all its threads, and its largest resident memory."""
+
+    cpu_s: float
+    memory_mb: float
+
+
+def run_measured(command: list[str]) -> Use:
+    """Run a command to its end in a process whose children are only that command."""
+    code = (
+        "import json, resource, subprocess, sys\n"
+        "done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n"
+        "use = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
+        "print(json.dumps([done.returncode, use.ru_utime + use.ru_stime, use.ru_maxrss / 1024]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=True)
+    status, cpu_s, memory_mb = json.loads(done.stdout)
+    if status != 0:
+        raise RuntimeError(f"{command[0]} ended with {status}")
+    return Use(cpu_s, memory_mb)
+
+
+PEER = """
+import sys, pathlib, numpy as np, pydicom, SimpleITK as sitk
+folder = pathlib.Path(sys.argv[1])
+def image(name, spacing):
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder / name)))
+    full = sitk.Cast(reader.Execute(), sitk.sitkFloat32)
+    size = [int(n * s / spacing) for n, s in zip(full.GetSize(), full.GetSpacing())]
+    place = full.GetOrigin(), [spacing] * 3, full.GetDirection()
+    return sitk.Resample(full, size, sitk.Transform(), sitk.sitkLinear, *place)
+import json
+truth = json.loads((folder / "truth.json").read_text())
+fixed, moving = image("ct", 3.0), image("mr/t1", 3.0)
+start = sitk.Euler3DTransform()
+matrix = np.linalg.inv(np.array(truth["ct_from_mr"]))
+start.SetMatrix(matrix[:3, :3].ravel().tolist(), 1e-4)
+start.SetTranslation(matrix[:3, 3].tolist())
+method = sitk.ImageRegistrationMethod()
+method.SetNumberOfThreads(1)
+method.SetMetricAsMattesMutualInformation(32)
+method.SetMetricSamplingStrategy(method.RANDOM)
+method.SetMetricSamplingPercentage(0.1, 1)
+method.SetInterpolator(sitk.sitkLinear)
+method.SetOptimizerAsRegularStepGradientDescent(2.0, 0.02, 60, 0.6)
+method.SetOptimizerScalesFromPhysicalShift()
+method.SetShrinkFactorsPerLevel([2, 1])
+method.SetSmoothingSigmasPerLevel([3, 1.5])
+method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
+method.SetInitialTransform(start)
+method.Execute(fixed, moving)
+"""
+"""One rigid fit of the whole body by SimpleITK near its defaults, from a perfect start: the least that anybody pays."""
+
+
+def bench_plan() -> list[Row]:
+    """``psdt plan`` on the full-size patient with eight lesions, beside one whole-body rigid fit by SimpleITK."""
+    with tempfile.TemporaryDirectory(prefix="psdt-bench-") as name:
+        folder = Path(name)
+        write_patient(PatientSpec(seed=1, region="pelvis", size="full", lesions=8), folder / "in")
+        psdt = str(Path(sys.executable).with_name("psdt"))
+        ours, peers = [], []
+        for _ in range(REPEATS):
+            inputs = [str(folder / "in" / part) for part in ("ct", "mr", "flags", "organs")]
+            ours.append(run_measured([psdt, "plan", *inputs, "--out", str(folder / "out")]))
+            peers.append(run_measured([sys.executable, "-c", PEER, str(folder / "in")]))
+    rigid = "SimpleITK, one rigid fit from a perfect start"
+    return [
+        Row("plan, 8 lesions", median(ours, lambda u: u.cpu_s), median(peers, lambda u: u.cpu_s), rigid, "CPU s"),
+        Row("plan, 8 lesions", median(ours, lambda u: u.memory_mb), median(peers, lambda u: u.memory_mb), rigid, "MB"),
+    ]
+
+
+def median(uses: list[Use], of: Callable[[Use], float]) -> float:
+    return sorted(of(use) for use in uses)[len(uses) // 2]
+
+
+BENCHES = {"plan": bench_plan}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="./run bench", description=__doc__)
+    parser.add_argument("name", choices=sorted(BENCHES))
+    parser.add_argument("--json", action="store_true", help="print JSON rows")
+    chosen = parser.parse_args()
+    rows = BENCHES[chosen.name]()
+    if chosen.json:
+        print(json.dumps([{**asdict(row), "ratio": row.ratio} for row in rows]))
+        return 0
+    for row in rows:
+        print(f"{row.work:20} {row.ours:8.1f} {row.unit:6} {row.peer:8.1f} ({row.peer_name})  ratio {row.ratio:.2f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
