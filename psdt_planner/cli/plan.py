@@ -132,7 +132,7 @@ def _references(intake: Intake) -> list[str]:
     """What refers to what, by kind and the end of the UID; what is not among the inputs is said to be absent."""
     kinds = {series.series_instance_uid: series.kind.value for series in intake.series}
     known = {file.sop_instance_uid: kinds.get(file.series_instance_uid, "other") for file in intake.files} | kinds
-    known |= {series.frame_of_reference_uid: "frame" for series in intake.series}
+    known |= {series.frame_of_reference_uid: "of the images" for series in intake.series}
 
     def named(uid: str) -> str:
         return f"{known.get(uid, 'absent')} ...{uid[-8:]}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import shutil
 import subprocess
 import zlib
 from datetime import timedelta
@@ -16,6 +15,7 @@ import pytest
 from psdt_planner.planning import Plan
 from psdt_planner.report import proposal_pdf
 from psdt_planner.report.words import MARK
+from tests.peers import require_peer
 from tests.report.conftest import MADE_AT
 
 
@@ -39,8 +39,7 @@ def unicode_maps(pdf: bytes) -> set[int]:
 @pytest.fixture
 def read(tmp_path: Path):
     """The text of each page as Ghostscript reads it."""
-    if shutil.which("gs") is None:
-        pytest.skip("Ghostscript, which reads the text back, is not installed")
+    require_peer("gs")
 
     def pages(pdf: bytes) -> list[str]:
         (tmp_path / "in.pdf").write_bytes(pdf)
