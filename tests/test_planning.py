@@ -1,0 +1,240 @@
+"""The plan of one exam: what is mapped, what is held, and why. No files, no fits: flags and CT share a frame here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib import resources
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from psdt_planner.errors import InputError
+from psdt_planner.exam import Exam, ImportedRegistration
+from psdt_planner.findings import Finding, Level
+from psdt_planner.fractionation import Abstention, Proposal
+from psdt_planner.geometry import Grid, Rigid
+from psdt_planner.images import Kind, Quantity, Volume
+from psdt_planner.lesions import FlaggedLesion, FlagSource, MaskKind, Side
+from psdt_planner.planning import Exclusion, LesionStatus, Plan, PlanStatus, plan
+from psdt_planner.protocol import Protocol, parse_protocol
+from psdt_planner.registration import RegistrationSource
+from psdt_planner.shapes import RoiKind
+
+CT, MR = "1.2.3", "1.2.4"
+SEG = "1.2.840.10008.5.1.4.1.1.66.4"
+
+
+@pytest.fixture(scope="module")
+def protocol() -> Protocol:
+    text = resources.files("psdt_planner").joinpath("protocols", "demo.toml").read_text(encoding="utf-8")
+    return parse_protocol(text, "demo")
+
+
+def ct_volume() -> Volume:
+    """A feet-first, non-square CT of 2.5 mm slices."""
+    matrix = [[0, 0, -1.4, 70.0], [0, 1.1, 0, -60.0], [-2.5, 0, 0, 500.0], [0, 0, 0, 1]]
+    grid = Grid.regular(matrix, (40, 110, 100), CT)
+    return Volume(grid, np.zeros(grid.shape, dtype=np.float32), Quantity(Kind.PLANNING_CT, "HU"), "1.9.1")
+
+
+def sphere(
+    number: int,
+    centre_mm: tuple[float, float, float],
+    *,
+    frame: str = CT,
+    site: str = "spine",
+    radius_mm: float = 9.0,
+    voxel_mm: tuple[float, float, float] = (2.4, 1.9, 2.2),
+) -> FlaggedLesion:
+    half = radius_mm + 3 * max(voxel_mm)
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.eye(3)[:, ::-1] * voxel_mm
+    matrix[:3, 3] = np.array(centre_mm) - half
+    count = [int(2 * half / mm) + 1 for mm in voxel_mm]
+    grid = Grid.regular(matrix, (count[0], count[1], count[2]), frame)
+    mask = (np.linalg.norm(grid.centres_mm() - centre_mm, axis=-1) <= radius_mm).astype(np.float32)
+    source = FlagSource(SEG, "1.8.1", number)
+    return FlaggedLesion(
+        f"L{number}", f"lesion {number}", site, "code", Side.LEFT, f"1.7.{number}", grid, mask, MaskKind.BINARY, source
+    )
+
+
+CENTRES = ((10.0, -5.0, 450.0), (-15.0, 8.0, 440.0), (20.0, 10.0, 470.0))
+
+
+def exam(*flags: FlaggedLesion, findings: tuple[Finding, ...] = (), **parts: object) -> Exam:
+    chosen = flags or tuple(sphere(n + 1, centre) for n, centre in enumerate(CENTRES))
+    return replace(Exam(ct_volume(), (), chosen, (), (), findings), **parts)
+
+
+def codes(made: Plan, level: Level = Level.HOLD) -> set[str]:
+    return {finding.code for finding in made.findings if finding.level is level}
+
+
+def test_every_flag_becomes_three_targets_at_its_place(protocol: Protocol) -> None:
+    made = plan(exam(), protocol)
+    assert made.status is PlanStatus.PROPOSED
+    assert made.registration is not None
+    assert made.registration.source is RegistrationSource.SHARED_FRAME
+    assert made.structure_set is not None
+    assert [roi.name for roi in made.structure_set.rois] == [
+        f"{kind}{n}" for n in (1, 2, 3) for kind in ("GTV", "CTV", "PTV")
+    ]
+    for lesion, centre in zip(made.lesions, CENTRES, strict=True):
+        assert lesion.mapped is not None
+        np.testing.assert_allclose(lesion.mapped.centroid_ct_mm, centre, atol=0.3)
+        assert lesion.rois[0].volume_ml == pytest.approx(lesion.volume_ml, rel=0.03)
+        assert isinstance(lesion.proposal, Proposal)
+
+
+def test_ptv_margins_come_from_the_protocol(protocol: Protocol) -> None:
+    rule = protocol.sites["spine"]
+    radius_mm = 9.0 + rule.gtv_to_ctv.mm + rule.ctv_to_ptv.mm
+    volumes = {roi.kind: roi.volume_ml for roi in plan(exam(), protocol).lesions[0].rois}
+    assert volumes[RoiKind.PTV] == pytest.approx(4 / 3 * np.pi * radius_mm**3 / 1000, rel=0.06)
+
+
+def test_the_words_of_a_proposal_stand_in_its_roi(protocol: Protocol) -> None:
+    lesion = plan(exam(), protocol).lesions[0]
+    assert isinstance(lesion.proposal, Proposal)
+    for roi in lesion.rois:
+        assert roi.description.startswith("PROPOSAL")
+        assert str(lesion.proposal.schedule) in roi.description
+        assert lesion.flag.tracking_uid in roi.description
+
+
+def test_the_adc_is_the_median_over_the_flag(protocol: Protocol) -> None:
+    grid = ct_volume().grid
+    inside = np.linalg.norm(grid.centres_mm() - np.array(CENTRES[0]), axis=-1) < 14.0
+    values = np.where(inside, 0.8e-3, 2.0e-3).astype(np.float32)
+    adc = Volume(grid, values, Quantity(Kind.ADC, "mm2/s"), "1.9.2")
+    made = plan(exam(mr=(adc,)), protocol)
+    assert made.lesions[0].adc_median_mm2_per_s == pytest.approx(0.8e-3, rel=1e-3)
+    assert made.lesions[1].adc_median_mm2_per_s == pytest.approx(2.0e-3, rel=0.1)
+
+
+def test_an_imported_registration_moves_every_lesion(protocol: Protocol) -> None:
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_euler("z", 9, degrees=True).as_matrix()
+    matrix[:3, 3] = [4.0, -2.0, 440.0]
+    ct_from_mr = Rigid(matrix, CT, MR)
+    flag = sphere(1, (12.0, 5.0, 10.0), frame=MR)
+    made = plan(exam(flag, registrations=(ImportedRegistration(ct_from_mr, "1.6"),)), protocol)
+    assert made.registration is not None
+    assert made.registration.source is RegistrationSource.REG_OBJECT
+    assert made.lesions[0].mapped is not None
+    expected = ct_from_mr.apply([12.0, 5.0, 10.0])
+    np.testing.assert_allclose(made.lesions[0].mapped.centroid_ct_mm, expected, atol=0.3)
+    assert made.lesions[0].mapped.uncertainty_mm == pytest.approx(2.4)
+
+
+# held -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_finding_that_holds_the_case_holds_every_lesion_unmapped(protocol: Protocol) -> None:
+    made = plan(exam(findings=(Finding("ct-slice-missing", Level.HOLD, "a slice is missing"),)), protocol)
+    assert (made.status, made.structure_set, made.registration) == (PlanStatus.HELD, None, None)
+    for lesion in made.lesions:
+        assert lesion.status is LesionStatus.HELD
+        assert lesion.reasons == ("The case is held: ct-slice-missing.",)
+        assert isinstance(lesion.proposal, Abstention)
+
+
+def test_a_warning_holds_nothing(protocol: Protocol) -> None:
+    made = plan(exam(findings=(Finding("dwi-absent", Level.WARN, "no DWI"),)), protocol)
+    assert made.status is PlanStatus.PROPOSED
+
+
+@pytest.mark.parametrize("centre_z", [499.0, 403.5, 300.0])
+def test_a_lesion_at_the_end_of_the_ct_or_beyond_holds_the_case_and_is_not_left_out(
+    protocol: Protocol, centre_z: float
+) -> None:
+    made = plan(exam(sphere(1, CENTRES[0]), sphere(2, (0.0, 0.0, centre_z))), protocol)
+    assert made.status is PlanStatus.HELD
+    assert made.structure_set is None
+    assert codes(made) == {"lesion-outside-ct"}
+    assert [lesion.status for lesion in made.lesions] == [LesionStatus.MAPPED, LesionStatus.HELD]
+
+
+def test_flags_in_several_frames_are_not_joined(protocol: Protocol) -> None:
+    made = plan(exam(sphere(1, CENTRES[0]), sphere(2, CENTRES[1], frame=MR)), protocol)
+    assert codes(made) == {"flag-frames-several"}
+    assert made.structure_set is None
+
+
+def test_flags_of_another_frame_without_mr_or_registration_are_held(protocol: Protocol) -> None:
+    made = plan(exam(sphere(1, CENTRES[0], frame=MR)), protocol)
+    assert codes(made) == {"mr-absent"}
+
+
+def test_contradicting_registrations_hold_every_lesion(protocol: Protocol) -> None:
+    apart = np.eye(4)
+    apart[0, 3] = 6.0
+    sent = (ImportedRegistration(Rigid(np.eye(4), CT, MR), "1.6"), ImportedRegistration(Rigid(apart, CT, MR), "1.7"))
+    made = plan(exam(sphere(1, CENTRES[0], frame=MR), registrations=sent), protocol)
+    assert codes(made) == {"registration-contradictory"}
+    assert [lesion.status for lesion in made.lesions] == [LesionStatus.HELD]
+    assert sum(finding.code == "registration-contradictory" for finding in made.findings) == 1
+
+
+def test_a_site_that_nobody_named_gets_a_gtv_and_no_dose(protocol: Protocol) -> None:
+    made = plan(exam(sphere(1, CENTRES[0], site="unknown")), protocol)
+    assert made.status is PlanStatus.PROPOSED
+    lesion = made.lesions[0]
+    assert [roi.kind for roi in lesion.rois] == [RoiKind.GTV]
+    assert isinstance(lesion.proposal, Abstention)
+    assert [reason.code for reason in lesion.proposal.reasons] == ["dose-site-unknown"]
+    assert codes(made, Level.WARN) == {"dose-abstained"}
+
+
+# exclusions -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_excluded_lesion_lets_the_others_go_on_under_their_own_numbers(protocol: Protocol) -> None:
+    made = plan(exam(), protocol, exclusions=(Exclusion("L2", "no RT, patient's wish", "A. Reader"),))
+    assert made.status is PlanStatus.PROPOSED
+    assert made.structure_set is not None
+    assert [roi.number for roi in made.structure_set.rois] == [1, 2, 3, 7, 8, 9]
+    assert made.lesions[1].status is LesionStatus.EXCLUDED
+    assert made.lesions[1].reasons == ("Excluded by A. Reader: no RT, patient's wish",)
+    assert "lesion-excluded" in codes(made, Level.WARN)
+
+
+def test_excluding_a_lesion_that_would_be_held_frees_the_case(protocol: Protocol) -> None:
+    outside = sphere(2, (0.0, 0.0, 300.0))
+    made = plan(exam(sphere(1, CENTRES[0]), outside), protocol, exclusions=(Exclusion("L2", "treated", "A. Reader"),))
+    assert made.status is PlanStatus.PROPOSED
+
+
+def test_excluding_every_lesion_leaves_nothing_to_propose(protocol: Protocol) -> None:
+    everything = tuple(Exclusion(f"L{n}", "no RT", "A. Reader") for n in (1, 2, 3))
+    made = plan(exam(), protocol, exclusions=everything)
+    assert made.status is PlanStatus.HELD
+    assert codes(made) == {"targets-none"}
+
+
+def test_excluded_lesions_do_not_count_as_targets(protocol: Protocol) -> None:
+    flags = tuple(sphere(n, (10.0 * n - 35.0, 0.0, 450.0), radius_mm=6.0) for n in range(1, 7))
+    assert protocol.targets.max == 5
+    too_many = plan(exam(*flags), protocol)
+    assert all(isinstance(lesion.proposal, Abstention) for lesion in too_many.lesions)
+    five = plan(exam(*flags), protocol, exclusions=(Exclusion("L6", "no RT", "A. Reader"),))
+    assert all(isinstance(lesion.proposal, Proposal) for lesion in five.lesions[:5])
+
+
+def test_an_exclusion_of_nothing_is_refused(protocol: Protocol) -> None:
+    with pytest.raises(InputError, match="The flagged lesions are L1, L2, L3"):
+        plan(exam(), protocol, exclusions=(Exclusion("L4", "mistyped", "A. Reader"),))
+
+
+def test_progress_names_each_lesion_in_turn(protocol: Protocol) -> None:
+    told: list[tuple[str, int, int]] = []
+    plan(exam(), protocol, progress=lambda what, done, total: told.append((what, done, total)))
+    assert told == [
+        ("whole body", 0, 3),
+        ("L1 lesion 1", 0, 3),
+        ("L2 lesion 2", 1, 3),
+        ("L3 lesion 3", 2, 3),
+        ("structure set", 3, 3),
+    ]
