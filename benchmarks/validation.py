@@ -71,7 +71,7 @@ def run_case(region: Region, seed: int, size: Size, deformation: float) -> Case:
         write_patient(spec, Path(folder))
         truth = json.loads((Path(folder) / "truth.json").read_text())
         begin = time.process_time()
-        intake = read_inputs([Path(folder)])
+        intake = read_inputs([Path(folder) / part for part in ("ct", "mr", "flags", "organs")])
         made = plan(intake.exam, load_protocol(None))
         cpu_s = time.process_time() - begin
     codes = sorted({finding.code for finding in made.findings if finding.level.value != "info"})
