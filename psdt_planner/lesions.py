@@ -56,6 +56,8 @@ class FlaggedLesion:
         mask_kind: how to read the mask's numbers.
         source: the object it was read from.
         series_uid: SeriesInstanceUID of the images it was drawn on; empty where the object names none.
+        drawn_on_kind: what those images are, as the value of their ``Kind`` (``dwi-trace``, ``adc``, ``t1``); empty
+            where they are unknown.
 
     Raises:
         GeometryError: the mask does not fit its grid, is empty, or leaves 0..1.
@@ -72,6 +74,7 @@ class FlaggedLesion:
     mask_kind: MaskKind
     source: FlagSource
     series_uid: str = ""
+    drawn_on_kind: str = ""
 
     def __post_init__(self) -> None:
         mask = np.asarray(self.mask, dtype=np.float32).view()

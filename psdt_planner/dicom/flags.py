@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
+from psdt_planner.dicom.kinds import DIFFUSION_KINDS
 from psdt_planner.dicom.sites import UNKNOWN, place
 from psdt_planner.findings import Finding, Level
 from psdt_planner.geometry import Grid, Points
@@ -20,6 +21,10 @@ PLANE_TOLERANCE_MM = 0.1
 
 PARALLEL_TOLERANCE = 1e-4
 """How far the direction of two normals may differ for their planes to count as parallel."""
+
+
+EPI_KINDS = (*DIFFUSION_KINDS, Kind.ADC, Kind.DWI_CALCULATED)
+"""Images that echo-planar reading distorts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +65,7 @@ class Marked:
         tracking_uid: empty where the object has none.
         source: the object and the item.
         series_uid: of the images that it was drawn on, among the inputs; empty where none of those that it names is.
+        drawn_on_kind: value of their `Kind`; empty with ``series_uid``.
     """
 
     label: str
@@ -67,6 +73,15 @@ class Marked:
     tracking_uid: str
     source: FlagSource
     series_uid: str = ""
+    drawn_on_kind: str = ""
+
+
+def epi_first(series: Sequence[str], images: ImageIndex) -> list[str]:
+    """Series UIDs, those of EPI before others: a flag that may have been drawn on either may lie where EPI shifted it.
+
+    The order is otherwise kept.
+    """
+    return sorted(series, key=lambda uid: images.kinds[uid] not in EPI_KINDS)
 
 
 def lesion(
@@ -90,6 +105,7 @@ def lesion(
         mask_kind=kind,
         source=marked.source,
         series_uid=marked.series_uid,
+        drawn_on_kind=marked.drawn_on_kind,
     )
     return flagged, found
 

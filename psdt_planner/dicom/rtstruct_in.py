@@ -18,6 +18,7 @@ from psdt_planner.dicom.flags import (
     Flags,
     ImageIndex,
     Marked,
+    epi_first,
     held,
     lesion,
     on_planes,
@@ -243,7 +244,7 @@ def _one_of(roi: Drawn, candidates: Sequence[str], images: ImageIndex) -> str:
     if ct and not images.grids.get(ct[0]):
         raise _UnplacedError("organs-unread", "the planning CT makes no lattice to place it on", Level.WARN)
     matching = [uid for uid in mr if _lies_on(roi, images.grids.get(uid, ()))]
-    return (ct or sorted(matching) or sorted(mr))[0]
+    return (ct or epi_first(sorted(matching or mr), images))[0]
 
 
 def _lies_on(roi: Drawn, grids: Sequence[Grid]) -> bool:
@@ -295,7 +296,7 @@ def _flag(roi: Drawn, series: str, images: ImageIndex, source: FlagSource, ident
         return Flags((), (held("flag-rings-cross", error.message, source, identity),))
     if mask.sum() < SLIVER:
         return Flags((), (held("flag-empty", "the contours enclose nothing", source, identity),))
-    marked = Marked(roi.name, roi.regions, roi.tracking_uid, source, series)
+    marked = Marked(roi.name, roi.regions, roi.tracking_uid, source, series, str(images.kinds[series]))
     flagged, found = lesion(identity, marked, grid, mask, MaskKind.OCCUPANCY)
     return Flags((flagged,), tuple(found))
 

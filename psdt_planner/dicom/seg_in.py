@@ -16,6 +16,7 @@ from psdt_planner.dicom.flags import (
     Flags,
     ImageIndex,
     Marked,
+    epi_first,
     held,
     lesion,
     on_planes,
@@ -63,7 +64,7 @@ def _read(header: Header, images: ImageIndex, source: FlagSource, first: int) ->
     segments = [item for item in attributes.items(ds, "SegmentSequence") if _segment_number(item)]
     findings = _check_source(ds, images, source)
     planes, (pixels, kind) = _frames(ds), _pixels(header)
-    drawn_on = next((uid for uid in _referenced_series(ds) if uid in images.kinds), "")
+    drawn_on = _drawn_on(ds, images)
     lesions = []
     for offset, segment in enumerate(sorted(segments, key=_segment_number)):
         number, identity = _segment_number(segment), f"L{first + offset}"
@@ -78,7 +79,7 @@ def _read(header: Header, images: ImageIndex, source: FlagSource, first: int) ->
         except GeometryError as error:
             findings.append(held("flag-geometry", error.message, item, identity))
         else:
-            flagged, found = lesion(identity, _marked(segment, item, drawn_on), grid, mask, kind)
+            flagged, found = lesion(identity, _marked(segment, item, drawn_on, images), grid, mask, kind)
             lesions.append(flagged)
             findings += found
     return Flags(tuple(lesions), tuple(findings), len(segments))
@@ -96,11 +97,12 @@ def _segment_number(segment: Dataset) -> int:
     return attributes.integer(segment, "SegmentNumber")
 
 
-def _marked(segment: Dataset, source: FlagSource, series_uid: str) -> Marked:
+def _marked(segment: Dataset, source: FlagSource, series_uid: str, images: ImageIndex) -> Marked:
     keywords = ("AnatomicRegionSequence", "PrimaryAnatomicStructureSequence", "SegmentedPropertyTypeCodeSequence")
     regions = [region for keyword in keywords for region in attributes.items_if_any(segment, keyword)]
     label = attributes.text_or_empty(segment, "SegmentLabel")
-    return Marked(label, regions, attributes.text_or_empty(segment, "TrackingUID"), source, series_uid)
+    tracking_uid = attributes.text_or_empty(segment, "TrackingUID")
+    return Marked(label, regions, tracking_uid, source, series_uid, str(images.kinds.get(series_uid, "")))
 
 
 def _check_source(ds: Dataset, images: ImageIndex, source: FlagSource) -> list[Finding]:
@@ -122,6 +124,17 @@ def _referenced_series(ds: Dataset) -> list[str]:
     """SeriesInstanceUIDs of the images that the SEG was drawn on, in its order."""
     items = attributes.items_if_any(ds, "ReferencedSeriesSequence")
     return [attributes.text_or_empty(series, "SeriesInstanceUID") for series in items]
+
+
+def _drawn_on(ds: Dataset, images: ImageIndex) -> str:
+    """The series among the inputs that the SEG was drawn on; empty without one.
+
+    Of several, one in the SEG's own frame, and of these one of EPI.
+    """
+    frame = attributes.text_or_empty(ds, "FrameOfReferenceUID")
+    present = [uid for uid in _referenced_series(ds) if uid in images.kinds]
+    in_frame = [uid for uid in present if frame in images.frames[uid]]
+    return next(iter(epi_first(in_frame or present, images)), "")
 
 
 def _frames(ds: Dataset) -> list[Frame]:

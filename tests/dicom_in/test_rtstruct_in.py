@@ -20,6 +20,7 @@ from tests.dicom_in.objects import (
     MR_FRAME,
     OBLIQUE,
     ct_images,
+    dwi_images,
     mr_images,
     roi,
     square,
@@ -72,6 +73,14 @@ def test_a_ring_on_the_mr_is_a_flag_with_exact_occupancy(tmp_path: Path) -> None
     assert not flag.mask[[0, 2]].any()
     assert flag.volume_ml == pytest.approx(3 * 1.3 * 3 * 0.8 * 4 / 1000, rel=1e-4)
     assert flag.centroid_mm == pytest.approx(on_mr(2, [(3.5, 2.5)])[0], abs=1e-3)
+
+
+def test_a_flag_knows_what_kind_of_images_it_was_drawn_on(tmp_path: Path) -> None:
+    both = [mr_images(), dwi_images()]
+    (named,) = read(tmp_path / "named", both[0], both[1], flag_set(on_mr(2, BOX), series=uid("t1"))).exam.flags
+    assert (named.series_uid, named.drawn_on_kind) == (uid("t1"), "t1")
+    (either,) = read(tmp_path / "either", both[0], both[1], flag_set(on_mr(2, BOX))).exam.flags
+    assert (either.series_uid, either.drawn_on_kind) == (uid("dwi"), "dwi-trace")
 
 
 def oracle(ring: Points, grid: Grid, k: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +252,53 @@ def test_a_lesion_whose_place_nobody_told_warns(tmp_path: Path) -> None:
     (finding,) = [one for one in intake.exam.findings if one.code == "lesion-site-unknown"]
     assert (finding.level, finding.lesion) == (Level.WARN, "L1")
     assert (intake.exam.flags[0].site, intake.exam.flags[0].site_source) == ("unknown", "")
+
+
+def adc_images(name: str = "adc", **attributes: Any) -> list[Any]:
+    derived = ["DERIVED", "PRIMARY", "DIFFUSION", "ADC"]
+    return mr_images(name, ImageType=derived, SeriesDescription="adc", **attributes)
+
+
+def naming(seg: Any, *series: str) -> Any:
+    """The SEG with the series that it names, in this order."""
+    (first,) = seg.ReferencedSeriesSequence
+    seg.ReferencedSeriesSequence = [deepcopy(first) for _ in series]
+    for one, name in zip(seg.ReferencedSeriesSequence, series, strict=True):
+        one.SeriesInstanceUID = uid(name)
+    return seg
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "kind"),
+    [("dwi", dwi_images(), "dwi-trace"), ("t1", mr_images(), "t1"), ("adc", adc_images(), "adc")],
+)
+def test_a_flag_knows_what_kind_of_images_it_was_drawn_on(
+    tmp_path: Path, name: str, images: list[Any], kind: str
+) -> None:
+    (flag,) = flags_of(tmp_path, images, seg_object(images, blob((1, 3, 3))))
+    assert (flag.series_uid, flag.drawn_on_kind) == (uid(name), kind)
+
+
+def test_the_kind_is_empty_where_the_series_is_absent(tmp_path: Path) -> None:
+    (flag,) = alone(tmp_path, seg_object(dwi_images(), blob((1, 3, 3)))).lesions
+    assert (flag.series_uid, flag.drawn_on_kind) == ("", "")
+
+
+@pytest.mark.parametrize("order", [("t1", "dwi"), ("dwi", "t1")])
+def test_of_several_series_in_its_frame_the_distorted_one_is_what_the_flag_was_drawn_on(
+    tmp_path: Path, order: tuple[str, str]
+) -> None:
+    images = mr_images()
+    seg = naming(seg_object(images, blob((1, 3, 3))), *order)
+    (flag,) = flags_of(tmp_path, images, seg, dwi_images())
+    assert (flag.series_uid, flag.drawn_on_kind) == (uid("dwi"), "dwi-trace")
+
+
+def test_a_series_in_another_frame_is_not_what_the_flag_was_drawn_on(tmp_path: Path) -> None:
+    images = mr_images()
+    seg = naming(seg_object(images, blob((1, 3, 3))), "dwi", "t1")
+    (flag,) = flags_of(tmp_path, images, seg, dwi_images(FrameOfReferenceUID="1.2.3.777"))
+    assert (flag.series_uid, flag.drawn_on_kind) == (uid("t1"), "t1")
 
 
 @given(
