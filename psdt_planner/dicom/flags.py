@@ -87,12 +87,15 @@ def epi_first(series: Sequence[str], images: ImageIndex) -> list[str]:
 def lesion(
     identity: str, marked: Marked, grid: Grid, mask: NDArray[np.float32], kind: MaskKind
 ) -> tuple[FlaggedLesion, list[Finding]]:
-    """The lesion of a mask on its grid; ``lesion-site-unknown`` where neither code nor label tells the site."""
+    """The lesion of a mask on its grid; ``lesion-site-unknown`` or ``lesion-site-contradictory`` about its site."""
     where = place(marked.regions, marked.label)
     found = []
     if where.site == UNKNOWN:
-        message = f"{identity}: neither a code nor the label tells where in the body it lies"
+        message = f"{identity}: neither a code nor the label tells clearly where in the body it lies"
         found.append(Finding("lesion-site-unknown", Level.WARN, message, lesion=identity))
+    if where.contradictory:
+        message = f"{identity}: the code says {where.site}, its label otherwise; the code is used"
+        found.append(Finding("lesion-site-contradictory", Level.WARN, message, lesion=identity))
     flagged = FlaggedLesion(
         id=identity,
         label=marked.label,

@@ -60,30 +60,64 @@ SIDE_OF_CODE: dict[str, Side] = {
 }
 """Laterality modifiers: SNOMED CT, and the SRT codes that older objects carry."""
 
-PELVIC_NODE_WORDS = (
-    r"(?=.*\b(nodes?|nodal|ln|lymph\w*|lk)\b)"
-    r".*\b(pelvi\w*|iliac\w*|iliakal\w*|obturator\w*|presacral|(meso|peri)rectal|inguin\w*)"
+OTHER, NODE = "other", "node"
+"""What a label may name beside the sites: another part of the body, or a lymph node of no known station."""
+
+NODE_WORDS = re.compile(r"\b(nodes?|nodal|lns?|lks?|node\d+|ln\d+|lk\d+|lymph\w*|adenopath\w*)\b")
+STATION_WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("paraaortic-node", re.compile(r"\b(para ?aort\w*|retroperitoneal|(inter)?aorto ?caval)\b")),
+    (
+        "pelvic-node",
+        re.compile(r"\b(pelvi\w*|iliac\w*|iliakal\w*|obturator\w*|presacral|(meso|peri) ?rectal|inguin\w*)\b"),
+    ),
 )
+"""Stations of lymph nodes. In a label with a word for node these, and nothing else, tell the site."""
+
+BARE_STATION = re.compile(r"\b(para ?aort\w*|(inter)?aorto ?caval)\b")
 SITE_WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("paraaortic-node", re.compile(r"\bpara ?aort\w*|\bretroperitoneal|\b(inter)?aortocaval")),
-    ("pelvic-node", re.compile(PELVIC_NODE_WORDS)),
     (
         "spine",
-        re.compile(r"\b(spine|spinal|spinous|vertebra\w*|pedicle|laminae?|wirbel\w*|[hbl]wk|vb)\b"),
+        re.compile(
+            r"\b((?<!iliac )(?<!ischial )(?<!scapular )spine|spinal|spinous|vertebra\w*|pedicle|laminae?|wirbel\w*"
+            r"|[hbl]wk\d*|vb)\b"
+        ),
     ),
-    ("prostate", re.compile(r"\bprostat\w*")),
+    ("prostate", re.compile(r"\bprostat(e|a|ic)\b")),
     (
         "bone",
         re.compile(
-            r"\b(bone|osseous|sacr(um|al)|ili(um|ac)|ischi\w+|pub(is|ic)|acetabul\w+|fem(ur|oral)|ribs?|stern(um|al)"
-            r"|scapula\w*|clavicle|humer(us|al)|skull|coccyx|pelvic bone|knochen)\b"
+            r"\b(sacr(um|al)|ilium|iliac (crest|wing|spine)|ischi\w+|pub(is|ic)|acetabul\w+|fem(ur|oral)|ribs?"
+            r"|stern(um|al)|scapula\w*|clavicle|humer(us|al)|skull|coccyx)\b"
+        ),
+    ),
+    (
+        OTHER,
+        re.compile(
+            r"\b(lungs?|pulmonary|pleura\w*|liver|hepatic|bladder|rect(um|al)|bowel|colon|kidneys?|renal|adrenals?"
+            r"|brain|cerebral|spleen|pancrea\w*|seminal|urethra\w*|penis|penile|muscles?|skin|soft tissue|thyroid"
+            r"|heart|mediastin\w*|(o?esophag|stomach)\w*|(spinal )?(cord|canal)|epidural|dura\w*|nerves?|plexus"
+            r"|vessels?|arter(y|ies)|veins?|lunge|leber|blase|niere|hirn|myelon|perine\w+)\b"
         ),
     ),
 )
-"""Words of a label, tried in this order, so that an iliac node is no iliac bone.
+"""Words of a label.
 
-A bare ``L3`` is no spine: it may as well be the third lesion, as ``T2`` may be a weighting.
+A bare ``L3`` is no spine: it may as well be the third lesion, as ``T2`` may be a weighting. A bare ``iliac`` is no
+bone: it may as well be a node.
 """
+
+ANY_BONE = re.compile(r"\b(bones?|bony|osseous|knochen)\b")
+"""Bone without saying which; a vertebra is one too."""
+
+DISEASE_WORDS = re.compile(
+    r"\b(cancer|\w*carcinoma|p?ca|mets?|metasta\w*|bed|bett|fossa|loge|\w*karzinom|\w*krebs|metastase\w*)\b"
+)
+"""Beside one of these, ``prostate`` is where the disease came from, or was, and not where the lesion lies."""
+
+BESIDE_WORDS = re.compile(
+    r"\b(near|next|adjacent|beside|besides|close|abutting|not|no|without|neben|nahe|bei|kein\w*|outside|versus|vs)\b"
+)
+"""Words that make of a named place another one."""
 
 SIDE_WORDS: tuple[tuple[Side, re.Pattern[str]], ...] = (
     (Side.LEFT, re.compile(r"\b(left|lt|l|links|li)\b")),
@@ -94,29 +128,58 @@ SIDE_WORDS: tuple[tuple[Side, re.Pattern[str]], ...] = (
 
 @dataclass(frozen=True)
 class Place:
-    """Site key and side of a flag; ``source`` is ``code`` or ``label`` by what told the site, empty where none did."""
+    """Site key and side of a flag.
+
+    ``source`` is ``code`` or ``label`` by what told the site, empty where none did; ``contradictory`` says that the
+    label names another place than the code, which was followed.
+    """
 
     site: str
     side: Side
     source: str
+    contradictory: bool = False
 
 
 def place(regions: Sequence[Dataset], label: str) -> Place:
     """The place that coded regions (AnatomicRegionSequence or SegmentedPropertyType items) or else the label tell.
 
-    Codes or words that contradict each other tell nothing.
+    Codes that contradict each other tell nothing, nor does a label that names several places, a place beside one, or
+    the disease alone.
     """
     words = re.sub(r"[_\W]+", " ", label.lower())
     coded = {SITE_OF_CODE[code] for region in regions if (code := text_or_empty(region, "CodeValue")) in SITE_OF_CODE}
-    named = next((site for site, known in SITE_WORDS if known.search(words)), UNKNOWN)
-    if coded:
-        site, source = (coded.pop(), "code") if len(coded) == 1 else (UNKNOWN, "")
-    else:
-        site, source = named, "label" if named != UNKNOWN else ""
+    named = _named(words)
     side = _coded_side(regions)
     if side is Side.UNKNOWN:
         side = _only(side for side, known in SIDE_WORDS if known.search(words))
-    return Place(site, side, source)
+    if len(coded) == 1:
+        (site,) = coded
+        alike = {NODE: ("pelvic-node", "paraaortic-node"), "bone": ("spine",)}
+        agrees = not named or site in named or any(site in alike.get(other, ()) for other in named)
+        return Place(site, side, "code", not agrees)
+    if coded or len(named) != 1 or named & {OTHER, NODE} or BESIDE_WORDS.search(words):
+        return Place(UNKNOWN, side, "")
+    return Place(named.pop(), side, "label")
+
+
+def _named(words: str) -> set[str]:
+    """Every place that a label names: site keys, `OTHER` and `NODE`."""
+    if not NODE_WORDS.search(words):
+        return _named_outside_nodes(words) | ({"paraaortic-node"} if BARE_STATION.search(words) else set())
+    stations = {site for site, known in STATION_WORDS if known.search(words)}
+    rest = words
+    for _, known in STATION_WORDS:
+        rest = known.sub(" ", rest)
+    return (stations or {NODE}) | ({OTHER} if _named_outside_nodes(rest) else set())
+
+
+def _named_outside_nodes(words: str) -> set[str]:
+    found = {site for site, known in SITE_WORDS if known.search(words)}
+    if DISEASE_WORDS.search(words):
+        found.discard("prostate")
+    if ANY_BONE.search(words) and "spine" not in found:
+        found.add("bone")
+    return found
 
 
 def _coded_side(regions: Iterable[Dataset]) -> Side:

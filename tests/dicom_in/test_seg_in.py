@@ -254,6 +254,14 @@ def test_a_lesion_whose_place_nobody_told_warns(tmp_path: Path) -> None:
     assert (intake.exam.flags[0].site, intake.exam.flags[0].site_source) == ("unknown", "")
 
 
+def test_a_label_that_contradicts_the_code_warns(tmp_path: Path) -> None:
+    images, described = dwi_images(), segment(1, "liver metastasis", codes.SCT.Ilium)
+    intake = read_inputs([write(tmp_path, images, seg_object(images, blob((1, 3, 3)), [described]))])
+    (finding,) = [one for one in intake.exam.findings if one.code == "lesion-site-contradictory"]
+    assert (finding.level, finding.lesion) == (Level.WARN, "L1")
+    assert intake.exam.flags[0].site == "bone"
+
+
 def adc_images(name: str = "adc", **attributes: Any) -> list[Any]:
     derived = ["DERIVED", "PRIMARY", "DIFFUSION", "ADC"]
     return mr_images(name, ImageType=derived, SeriesDescription="adc", **attributes)

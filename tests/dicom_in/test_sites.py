@@ -77,6 +77,34 @@ def test_codes_of_tg_263_names_tell_the_site(code: str, site: str) -> None:
         ("L3", "unknown", Side.UNKNOWN),
         ("T2 hyperintensity", "unknown", Side.UNKNOWN),
         ("", "unknown", Side.UNKNOWN),
+        ("femoral lymph node left", "unknown", Side.LEFT),
+        ("sternal lymph node", "unknown", Side.UNKNOWN),
+        ("mediastinal node next to T5 vertebra", "unknown", Side.UNKNOWN),
+        ("iliac LN2 right", "pelvic-node", Side.RIGHT),
+        ("pelvic and para-aortic nodes", "unknown", Side.UNKNOWN),
+        ("left iliac", "unknown", Side.LEFT),
+        ("iliac vessel", "unknown", Side.UNKNOWN),
+        ("presacral LN, prostate cancer", "pelvic-node", Side.UNKNOWN),
+        ("anterior superior iliac spine", "bone", Side.UNKNOWN),
+        ("bone met L4 vertebra", "spine", Side.UNKNOWN),
+        ("sacrum and L5 vertebra", "unknown", Side.UNKNOWN),
+        ("spinal cord", "unknown", Side.UNKNOWN),
+        ("prostate", "prostate", Side.UNKNOWN),
+        ("prostate cancer", "unknown", Side.UNKNOWN),
+        ("Ca prostate", "unknown", Side.UNKNOWN),
+        ("prostate met", "unknown", Side.UNKNOWN),
+        ("Prostata-Ca", "unknown", Side.UNKNOWN),
+        ("Prostatakarzinom", "unknown", Side.UNKNOWN),
+        ("prostate bed", "unknown", Side.UNKNOWN),
+        ("prostate bett", "unknown", Side.UNKNOWN),
+        ("metastasis of the prostate", "unknown", Side.UNKNOWN),
+        ("rib after prostatectomy", "bone", Side.UNKNOWN),
+        ("liver metastasis of prostate cancer", "unknown", Side.UNKNOWN),
+        ("Prostate cancer bone met, rib 5", "bone", Side.UNKNOWN),
+        ("prostate and rib", "unknown", Side.UNKNOWN),
+        ("lung met, rib adjacent", "unknown", Side.UNKNOWN),
+        ("close to the rib", "unknown", Side.UNKNOWN),
+        ("bladder wall near pubic", "unknown", Side.UNKNOWN),
     ],
 )
 def test_a_label_tells_the_site_and_side_where_no_code_does(label: str, site: str, side: Side) -> None:
@@ -87,7 +115,25 @@ def test_a_label_tells_the_site_and_side_where_no_code_does(label: str, site: st
 
 def test_a_code_wins_over_the_label() -> None:
     found = place([region(codes.SCT.Ilium.value, RIGHT)], "left iliac node")
-    assert (found.site, found.side, found.source) == ("bone", Side.RIGHT, "code")
+    assert (found.site, found.side, found.source, found.contradictory) == ("bone", Side.RIGHT, "code", True)
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "contradictory"),
+    [
+        ("Rib", "liver lesion", True),
+        ("Rib", "lymph node", True),
+        ("Femur", "femoral lymph node", True),
+        ("Rib", "Lesion 3", False),
+        ("Rib", "bone met of prostate cancer", False),
+        ("PelvicLymphNode", "lymph node 2", False),
+        ("L5Vertebra", "L5 vertebral body", False),
+        ("L5Vertebra", "bone lesion", False),
+    ],
+)
+def test_a_label_that_names_another_place_than_the_code_is_said(name: str, label: str, contradictory: bool) -> None:
+    found = place([region(getattr(codes.SCT, name).value)], label)
+    assert (found.source, found.contradictory) == ("code", contradictory)
 
 
 def test_a_code_without_side_leaves_the_side_to_the_label() -> None:
