@@ -90,7 +90,7 @@ def _row(name: str, made: Plan, lesion: PlannedLesion, true: dict[str, Any]) -> 
     place = np.array(true["centre_ct_mm"])
     shift = np.array(true["centre_dwi_mm"]) - np.array(true["centre_mr_mm"])
     start = made.registration.ct_from_mr.apply(true["centre_mr_mm"])
-    mapped = lesion.mapped.ct_from_mr.apply(true["centre_dwi_mm"])
+    mapped = lesion.mapped.centroid_ct_mm
     return Row(
         case=name,
         lesion=lesion.flag.id,
@@ -225,6 +225,7 @@ def main() -> int:
     with ProcessPoolExecutor(2) as pool:
         cases = list(pool.map(run_case, *zip(*jobs, strict=True)))
     command = f"./run validate --size {chosen.size} --seeds {chosen.seeds} --first {chosen.first}"
+    command += f" --deformation {chosen.deformation:g}"
     page, missed = report(cases, command)
     chosen.out.write_text(page, encoding="utf-8")
     print(page)

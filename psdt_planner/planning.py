@@ -17,7 +17,7 @@ from psdt_planner.images import Kind, Volume, sample
 from psdt_planner.lesions import FlaggedLesion, MappedLesion
 from psdt_planner.protocol import Margin as ProtocolMargin
 from psdt_planner.protocol import Protocol
-from psdt_planner.registration import CaseRegistration, LesionRegistrar, register_case
+from psdt_planner.registration import CaseRegistration, LesionRegistrar, Place, register_case
 from psdt_planner.shapes import Contour, Roi, RoiKind, StructureSet
 from psdt_planner.structures import Margin, Target, build_structure_set, grow
 
@@ -115,8 +115,14 @@ ANATOMICAL = (Kind.T1, Kind.DIXON_IN, Kind.DIXON_FAT, Kind.DIXON_WATER, Kind.T2)
 
 DIFFUSION = (Kind.DWI_TRACE, Kind.DWI)
 
-EPI_KINDS = (*DIFFUSION, Kind.ADC, Kind.DWI_CALCULATED)
-"""A flag drawn on one of these stands where the echo-planar image shows it."""
+UNDISTORTED = frozenset(kind.value for kind in (*ANATOMICAL, Kind.DIXON_OUT, Kind.PLANNING_CT, Kind.CT))
+"""A flag drawn on anything else, or on nobody knows what, may stand where an echo-planar image shows it."""
+
+BONE_SITES = frozenset({"spine", "bone"})
+"""Sites whose lesions move as bone does; everything else, and what nobody named, counts as soft tissue."""
+
+SEEN_MM = 1.0
+"""Contours further than this beside the lesion on fused images are noticed, and are explained."""
 
 CHANNELS = 2
 """Anatomical volumes that vote on a lesion's place: more cost time and agree with the first two."""
@@ -180,15 +186,29 @@ class _Channels:
 
 
 def _channels(exam: Exam, frame: str) -> _Channels:
-    """Anatomy first; where the exam has none, the low-b image stands in for it, and no EPI shift can be told."""
-    anatomical = tuple(volume for volume in exam.of_kind(*ANATOMICAL) if volume.grid.frame == frame)[:CHANNELS]
+    """Anatomy first; where the exam has none, the low-b image stands in for it, and no EPI shift can be told.
+
+    Only volumes that hold every flag count. Of one kind the longest goes first: it shows most of the body. The EPI
+    shift is told from the series on the lattice that the flags were drawn on, where there is one.
+    """
+    places = np.array([flag.centroid_mm for flag in exam.flags])
+
+    def fitting(*kinds: Kind) -> list[Volume]:
+        here = [volume for volume in exam.of_kind(*kinds) if volume.grid.frame == frame]
+        return [volume for volume in here if volume.grid.contains(places).all()]
+
+    anatomical = sorted(fitting(*ANATOMICAL), key=lambda v: (ANATOMICAL.index(v.quantity.kind), -_length_mm(v)))
+    drawn_on = {volume.grid for volume in exam.mr if volume.series_uid == exam.flags[0].series_uid}
     dwi = sorted(
-        (volume for volume in exam.of_kind(*DIFFUSION) if volume.grid.frame == frame),
-        key=lambda volume: volume.quantity.b_value_s_per_mm2 or 0.0,
+        fitting(*DIFFUSION), key=lambda v: (v.grid not in drawn_on, v.quantity.b_value_s_per_mm2 or 0.0, v.series_uid)
     )
     if anatomical:
-        return _Channels(anatomical, dwi[0] if dwi else None)
+        return _Channels(tuple(anatomical[:CHANNELS]), dwi[0] if dwi else None)
     return _Channels(tuple(dwi[:1]), None)
+
+
+def _length_mm(volume: Volume) -> float:
+    return float(volume.grid.slice_offsets_mm[-1])
 
 
 def _several_frames(frames: list[str]) -> Finding:
@@ -245,12 +265,27 @@ class _LesionPlanner:
         )
 
     def _mapped(self, flag: FlaggedLesion) -> MappedLesion:
-        on_dwi = any(volume.series_uid == flag.series_uid for volume in self.exam.of_kind(*EPI_KINDS))
-        found = self.registrar.register(flag.id, flag.centroid_mm, max(flag.grid.spacing_kji_mm), on_dwi=on_dwi)
+        place = Place(
+            lesion=flag.id,
+            centre_mm=flag.centroid_mm,
+            voxel_mm=max(flag.grid.spacing_kji_mm),
+            in_bone=flag.site in BONE_SITES,
+            on_dwi=flag.drawn_on_kind not in UNDISTORTED,
+        )
+        found = self.registrar.register(place)
         findings = (*self.registrar.case.findings, *found.findings)
         return MappedLesion(flag, found.ct_from_mr, found.uncertainty_mm, found.disagreement_mm, found.method, findings)
 
     def _drawn(self, mapped: MappedLesion) -> _Drawn:
+        """The rings of every target; one that cannot be drawn holds its lesion, and the others go on."""
+        try:
+            return self._traced(mapped)
+        except InputError as error:
+            message = f"{mapped.flag.id} cannot be drawn on the CT: {error}"
+            finding = Finding("lesion-not-drawn", Level.HOLD, message, Who.PERSON, lesion=mapped.flag.id)
+            return _Drawn({}, (finding,))
+
+    def _traced(self, mapped: MappedLesion) -> _Drawn:
         """GTV, and where the protocol has a rule for the site, CTV and PTV; all on the CT's slices."""
         flag = mapped.flag
         shapes = {RoiKind.GTV: lesion_shape(flag, mapped.ct_from_mr, self.ct.grid)}
@@ -284,12 +319,12 @@ def _facts(mapped: MappedLesion, rois: tuple[Roi, ...]) -> TargetFacts:
 
 
 def _adc_median(exam: Exam, flag: FlaggedLesion) -> float | None:
-    """Median ADC over the flagged voxels; None where the exam has no ADC map of the flag's frame."""
-    maps = [volume for volume in exam.of_kind(Kind.ADC) if volume.grid.frame == flag.grid.frame]
-    if not maps:
-        return None
-    inside = np.argwhere(flag.mask >= min(0.5, float(flag.mask.max())))
-    return float(np.median(sample(maps[0], flag.grid.mm_from_index(inside), flag.grid.frame)))
+    """Median ADC over the flagged voxels; None where no ADC map of the flag's frame holds them all."""
+    inside = flag.grid.mm_from_index(np.argwhere(flag.mask >= min(0.5, float(flag.mask.max()))))
+    for volume in exam.of_kind(Kind.ADC):
+        if volume.grid.frame == flag.grid.frame and volume.grid.contains(inside).all():
+            return float(np.median(sample(volume, inside, flag.grid.frame)))
+    return None
 
 
 def _unplanned(flag: FlaggedLesion, exam: Exam, status: LesionStatus, reason: Finding) -> PlannedLesion:
@@ -328,7 +363,13 @@ def _finished(
 ) -> Plan:
     """The plan, with the structure set of every mapped lesion unless something holds it."""
     own = tuple(finding for lesion in lesions for finding in _own_findings(lesion, registration))
-    findings = (*exam.findings, *registration.findings, *own)
+    findings = (
+        *exam.findings,
+        *registration.findings,
+        *_unused(exam, registration),
+        *_local(lesions, registration),
+        *own,
+    )
     targets = [lesion for lesion in lesions if lesion.rois]
     held = holds(findings) or not targets
     if not targets and not holds(findings):
@@ -339,6 +380,30 @@ def _finished(
         structure_set = StructureSet(exam.planning_ct.grid, LABEL, DESCRIPTION, rois)
     status = PlanStatus.HELD if held else PlanStatus.PROPOSED
     return Plan(status, findings, exam, registration, lesions, structure_set, protocol, exclusions)
+
+
+def _unused(exam: Exam, registration: CaseRegistration) -> Iterator[Finding]:
+    """Registration objects that join other frames than the flags' and the CT's."""
+    frames = {registration.ct_from_mr.target, registration.ct_from_mr.source}
+    for imported in exam.registrations:
+        if {imported.transform.target, imported.transform.source} != frames:
+            message = f"Spatial Registration object {imported.source_uid} joins other frames, and was not used."
+            yield Finding("registration-not-used", Level.INFO, message, Who.SENDER)
+
+
+def _local(lesions: tuple[PlannedLesion, ...], registration: CaseRegistration) -> Iterator[Finding]:
+    """How far the contours lie from where the registration object, which holds one transform, would put them."""
+    mapped = [lesion.mapped for lesion in lesions if lesion.mapped is not None]
+    apart_mm = [
+        float(np.linalg.norm(one.centroid_ct_mm - registration.ct_from_mr.apply(one.flag.centroid_mm)))
+        for one in mapped
+    ]
+    if apart_mm and max(apart_mm) > SEEN_MM:
+        message = (
+            "Each lesion has a transform of its own. The registration object holds the whole body's: fused images show "
+            f"contours up to {max(apart_mm):.1f} mm beside the lesion."
+        )
+        yield Finding("registration-differs-locally", Level.INFO, message, Who.PERSON, max(apart_mm), SEEN_MM, "mm")
 
 
 def _own_findings(lesion: PlannedLesion, registration: CaseRegistration) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ from psdt_planner.lesions import FlaggedLesion, FlagSource, MaskKind, Side
 from psdt_planner.planning import Exclusion, LesionStatus, Plan, PlanStatus, plan
 from psdt_planner.protocol import Protocol, parse_protocol
 from psdt_planner.registration import RegistrationSource
+from psdt_planner.registration.lesion import EPI_UNCORRECTED_MM, FLOOR_SOFT_MM
 from psdt_planner.shapes import RoiKind
 
 CT, MR = "1.2.3", "1.2.4"
@@ -43,7 +44,7 @@ def sphere(
     centre_mm: tuple[float, float, float],
     *,
     frame: str = CT,
-    site: str = "spine",
+    site: str = "bone",
     radius_mm: float = 9.0,
     voxel_mm: tuple[float, float, float] = (2.4, 1.9, 2.2),
 ) -> FlaggedLesion:
@@ -56,7 +57,18 @@ def sphere(
     mask = (np.linalg.norm(grid.centres_mm() - centre_mm, axis=-1) <= radius_mm).astype(np.float32)
     source = FlagSource(SEG, "1.8.1", number)
     return FlaggedLesion(
-        f"L{number}", f"lesion {number}", site, "code", Side.LEFT, f"1.7.{number}", grid, mask, MaskKind.BINARY, source
+        f"L{number}",
+        f"lesion {number}",
+        site,
+        "code",
+        Side.LEFT,
+        f"1.7.{number}",
+        grid,
+        mask,
+        MaskKind.BINARY,
+        source,
+        "1.9.3",
+        "t1",
     )
 
 
@@ -89,7 +101,7 @@ def test_every_flag_becomes_three_targets_at_its_place(protocol: Protocol) -> No
 
 
 def test_ptv_margins_come_from_the_protocol(protocol: Protocol) -> None:
-    rule = protocol.sites["spine"]
+    rule = protocol.sites["bone"]
     radius_mm = 9.0 + rule.gtv_to_ctv.mm + rule.ctv_to_ptv.mm
     volumes = {roi.kind: roi.volume_ml for roi in plan(exam(), protocol).lesions[0].rois}
     assert volumes[RoiKind.PTV] == pytest.approx(4 / 3 * np.pi * radius_mm**3 / 1000, rel=0.06)
@@ -126,7 +138,8 @@ def test_an_imported_registration_moves_every_lesion(protocol: Protocol) -> None
     assert made.lesions[0].mapped is not None
     expected = ct_from_mr.apply([12.0, 5.0, 10.0])
     np.testing.assert_allclose(made.lesions[0].mapped.centroid_ct_mm, expected, atol=0.3)
-    assert made.lesions[0].mapped.uncertainty_mm == pytest.approx(2.4)
+    assert made.lesions[0].mapped.uncertainty_mm == pytest.approx(np.hypot(2.4, FLOOR_SOFT_MM))
+    assert "registration-unverified" in codes(made, Level.WARN), "no MR was there to check it"
 
 
 # held -----------------------------------------------------------------------------------------------------------------
@@ -157,6 +170,43 @@ def test_a_lesion_at_the_end_of_the_ct_or_beyond_holds_the_case_and_is_not_left_
     assert [lesion.status for lesion in made.lesions] == [LesionStatus.MAPPED, LesionStatus.HELD]
 
 
+def test_a_lesion_that_cannot_be_drawn_is_held_and_the_others_go_on(protocol: Protocol) -> None:
+    flag = sphere(2, CENTRES[1])
+    origins = flag.grid.slice_origins_mm.copy()
+    origins[3:, 2] += 0.8
+    grid = Grid(origins, flag.grid.step_j_mm, flag.grid.step_i_mm, flag.grid.shape, CT)
+    made = plan(exam(sphere(1, CENTRES[0]), replace(flag, grid=grid)), protocol)
+    assert [lesion.status for lesion in made.lesions] == [LesionStatus.MAPPED, LesionStatus.HELD]
+    assert codes(made) == {"lesion-not-drawn"}
+    assert made.structure_set is None
+
+
+@pytest.mark.parametrize("kind", ["", "dwi-trace", "adc", "dwi-calculated", "mr-other"])
+def test_a_flag_on_what_may_be_echo_planar_is_not_taken_for_undistorted(protocol: Protocol, kind: str) -> None:
+    on_t1 = plan(exam(), protocol).lesions[0].mapped
+    made = plan(exam(*(replace(flag, drawn_on_kind=kind) for flag in exam().flags)), protocol)
+    mapped = made.lesions[0].mapped
+    assert on_t1 is not None
+    assert mapped is not None
+    assert mapped.uncertainty_mm == pytest.approx(np.hypot(on_t1.uncertainty_mm, EPI_UNCORRECTED_MM))
+    assert "epi-shift-unknown" in codes(made, Level.WARN)
+
+
+def test_a_registration_of_other_frames_is_said_to_be_unused(protocol: Protocol) -> None:
+    other = ImportedRegistration(Rigid(np.eye(4), "1.2.8", "1.2.9"), "1.6")
+    made = plan(exam(registrations=(other,)), protocol)
+    assert made.status is PlanStatus.PROPOSED
+    assert codes(made, Level.INFO) == {"registration-not-used"}
+
+
+def test_an_adc_map_that_does_not_hold_the_lesion_says_nothing_of_it(protocol: Protocol) -> None:
+    grid = sphere(9, CENTRES[0]).grid
+    adc = Volume(grid, np.full(grid.shape, 1e-3, dtype=np.float32), Quantity(Kind.ADC, "mm2/s"), "1.9.2")
+    made = plan(exam(mr=(adc,)), protocol)
+    assert made.lesions[0].adc_median_mm2_per_s == pytest.approx(1e-3)
+    assert made.lesions[1].adc_median_mm2_per_s is None
+
+
 def test_flags_in_several_frames_are_not_joined(protocol: Protocol) -> None:
     made = plan(exam(sphere(1, CENTRES[0]), sphere(2, CENTRES[1], frame=MR)), protocol)
     assert codes(made) == {"flag-frames-several"}
@@ -185,7 +235,7 @@ def test_a_site_that_nobody_named_gets_a_gtv_and_no_dose(protocol: Protocol) -> 
     assert [roi.kind for roi in lesion.rois] == [RoiKind.GTV]
     assert isinstance(lesion.proposal, Abstention)
     assert [reason.code for reason in lesion.proposal.reasons] == ["dose-site-unknown"]
-    assert codes(made, Level.WARN) == {"dose-abstained"}
+    assert codes(made, Level.WARN) == {"dose-abstained", "registration-unverified"}
 
 
 # exclusions -----------------------------------------------------------------------------------------------------------

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from pathlib import Path
 
 
-def write_whole(path: Path, data: bytes) -> str:
-    """Write beside, fsync, rename; returns the SHA-256 of the bytes, hexadecimal.
+def write_whole(path: Path, data: bytes) -> None:
+    """Write beside, fsync, rename.
 
     Raises:
         OSError: the folder cannot be written to; the file is then as it was before.
@@ -25,7 +24,6 @@ def write_whole(path: Path, data: bytes) -> str:
     finally:
         Path(beside).unlink(missing_ok=True)
     _sync_folder(path.parent)
-    return hashlib.sha256(data).hexdigest()
 
 
 def remove(path: Path) -> None:

@@ -89,7 +89,7 @@ def make_dossier(
 
     Raises:
         InputError: an exclusion names a lesion that is not flagged.
-        ReadBackError: what was written is not what was meant; nothing is left in the folder then.
+        ReadBackError: what would be written is not what was meant; then nothing is written.
         OSError: the folder cannot be written to.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -99,17 +99,18 @@ def make_dossier(
     made = plan(intake.exam, protocol, exclusions=exclusions, progress=progress)
     stamp = Stamp(created, _entropy(intake, protocol, exclusions))
     progress("writing", 0, 1)
-    contents = _dicom(made, intake, stamp) if made.status is PlanStatus.PROPOSED else {}
-    contents["plan.json"] = _json(plan_json(made))
-    contents["report.html"] = render_report(
-        made, version=__version__, made_at=created, patient=patient_of(intake)
-    ).encode()
-    hashes = {name: write_whole(out / name, data) for name, data in contents.items()}
-    manifest = manifest_json(made, intake, hashes, created)
-    write_whole(out / "manifest.json", _json(manifest))
+    objects = _dicom(made, intake, stamp) if made.status is PlanStatus.PROPOSED else {}
+    pages = {
+        "plan.json": _json(plan_json(made)),
+        "report.html": render_report(made, version=__version__, made_at=created, patient=patient_of(intake)).encode(),
+    }
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in {**pages, **objects}.items()}
+    pages["manifest.json"] = _json(manifest_json(made, intake, hashes, created))
+    # The objects come last: whatever interrupts this, no structure set stands without its plan, report and manifest.
+    for name, data in {**pages, **objects}.items():
+        write_whole(out / name, data)
     progress("writing", 1, 1)
-    outputs = {name: out / name for name in (*contents, "manifest.json")}
-    return Dossier(made.status.value, made.findings, outputs, made)
+    return Dossier(made.status.value, made.findings, {name: out / name for name in (*objects, *pages)}, made)
 
 
 def _dicom(made: Plan, intake: Intake, stamp: Stamp) -> dict[str, bytes]:
@@ -120,9 +121,9 @@ def _dicom(made: Plan, intake: Intake, stamp: Stamp) -> dict[str, bytes]:
     read_back(rtstruct, made.structure_set, intake.ct_headers, flags)
     pdf = proposal_pdf(made, version=__version__, made_at=stamp.created, patient=patient_of(intake))
     return {
-        "rtstruct.dcm": rtstruct,
         "registration.dcm": write_registration(made.registration.ct_from_mr, intake.ct_headers, (), stamp),
         "proposal.dcm": write_pdf(pdf, intake.ct_headers, "psdt PROPOSAL", stamp),
+        "rtstruct.dcm": rtstruct,
     }
 
 

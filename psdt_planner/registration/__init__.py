@@ -1,7 +1,7 @@
 """Registration: from the MR's frame to the planning CT's, for the case and for each lesion, with how sure we are."""
 
 from psdt_planner.registration.case import register_case
-from psdt_planner.registration.lesion import LesionRegistrar
+from psdt_planner.registration.lesion import LesionRegistrar, Place
 from psdt_planner.registration.types import CaseRegistration, LesionRegistration, RegistrationSource
 
-__all__ = ["CaseRegistration", "LesionRegistrar", "LesionRegistration", "RegistrationSource", "register_case"]
+__all__ = ["CaseRegistration", "LesionRegistrar", "LesionRegistration", "Place", "RegistrationSource", "register_case"]

@@ -16,7 +16,7 @@ import pytest
 import SimpleITK as sitk
 from pydicom import dcmread
 
-from fixtures.patient import PatientSpec, write_patient
+from fixtures.patient import PatientSpec, Size, write_patient
 from fixtures.variants import Variant
 from psdt_planner.dossier import load_protocol, make_dossier
 from psdt_planner.dossier.make import DICOM_OUTPUTS
@@ -117,8 +117,7 @@ def test_dciodvfy_finds_no_error(planned: Planned, name: str) -> None:
     require_peer("dciodvfy")
     done = subprocess.run(["dciodvfy", "-new", planned.out / name], capture_output=True, text=True, check=False)
     errors = [line for line in done.stderr.splitlines() if line.startswith("Error")]
-    # The 2022 build asks a registration for Laterality, which its class does not have.
-    assert [line for line in errors if "Laterality" not in line] == []
+    assert errors == []
 
 
 def test_plastimatch_reads_every_roi_at_our_volume(planned: Planned, tmp_path: Path) -> None:
@@ -141,6 +140,7 @@ def test_plastimatch_reads_every_roi_at_our_volume(planned: Planned, tmp_path: P
     voxel_ml = float(np.prod(ct.grid.spacing_kji_mm)) / 1000.0
     for name, ml in ours.items():
         theirs = mask_volume_ml(masks[name])
+        # 5 %, or two voxels: a small GTV has but twenty voxels of this coarse CT.
         assert theirs == pytest.approx(ml, rel=0.05, abs=2 * voxel_ml), name
 
 
@@ -160,11 +160,8 @@ def test_the_same_files_in_another_order_and_nesting_give_the_same_bytes(planned
         nest.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, nest / f"IM{number:05d}")
     again = make_dossier([tmp_path / "in"], tmp_path / "out", protocol=load_protocol(None), created=CREATED)
-    for name in (*DICOM_OUTPUTS, "plan.json"):
-        same = (tmp_path / "out" / name).read_bytes() == (planned.out / name).read_bytes()
-        if name == "plan.json":  # names the file without DICOM in the folder as a finding
-            continue
-        assert same, name
+    for name in DICOM_OUTPUTS:
+        assert (tmp_path / "out" / name).read_bytes() == (planned.out / name).read_bytes(), name
     lesions = json.loads((tmp_path / "out" / "plan.json").read_text())["lesions"]
     assert lesions == planned.plan["lesions"]
     assert again.status == "proposed"
@@ -184,7 +181,8 @@ def test_a_held_run_takes_the_structure_set_of_an_earlier_one_away(planned: Plan
 
 @pytest.mark.parametrize("variant", [variant for variant in Variant if variant is not Variant.NONE])
 def test_a_wrong_case_is_held_by_its_named_reason(variant: Variant, tmp_path: Path) -> None:
-    write_patient(PatientSpec(seed=3, region="thorax", size="tiny", lesions=3, variant=variant), tmp_path / "in")
+    size: Size = "small" if variant is Variant.LESION_OUTSIDE_CT else "tiny"  # only this one is mapped at all
+    write_patient(PatientSpec(seed=3, region="thorax", size=size, lesions=3, variant=variant), tmp_path / "in")
     expected = json.loads((tmp_path / "in" / "truth.json").read_text())["expected_finding"]
     done = psdt("plan", tmp_path / "in", "--out", tmp_path / "out", "--json")
     assert done.returncode == 1, done.stderr

@@ -157,6 +157,7 @@ def test_a_real_ct_carries_a_flag_that_was_drawn_on_it(tmp_path: Path) -> None:
     assert plan["registration"]["source"] == "shared-frame"
     expected = origin + (centre_kji * spacing)[[2, 1, 0]]
     np.testing.assert_allclose(plan["lesions"][0]["centroid_ct_mm"], expected, atol=1.0)
-    # The slices are 5 mm apart, and nobody measured the shared frame: too uncertain for a dose to the spine.
-    assert plan["lesions"][0]["uncertainty_mm"] == 5.0
-    assert "uncertain by 5.0" in plan["lesions"][0]["abstention"][0]
+    # The slices are 5 mm apart, and there is no MR to check the shared frame with: too uncertain for a dose.
+    assert plan["lesions"][0]["uncertainty_mm"] == pytest.approx(np.hypot(5.0, 4.0), abs=1e-3)
+    assert "uncertain by 6.40" in plan["lesions"][0]["abstention"][0]
+    assert "registration-unverified" in {finding["code"] for finding in plan["findings"]}
