@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ PLANE_TOLERANCE_MM = 0.1
 PARALLEL_TOLERANCE = 1e-4
 """How far the direction of two normals may differ for their planes to count as parallel."""
 
+
+OVERLAP_PART = 0.5
+"""Two flags that share more than this part of the smaller may be one lesion."""
 
 EPI_KINDS = (*DIFFUSION_KINDS, Kind.ADC, Kind.DWI_CALCULATED)
 """Images that echo-planar reading distorts."""
@@ -111,6 +115,37 @@ def lesion(
         drawn_on_kind=marked.drawn_on_kind,
     )
     return flagged, found
+
+
+def compared(flags: Sequence[FlaggedLesion]) -> list[Finding]:
+    """What two flags have in common: ``flag-duplicate`` (hold, of each) by TrackingUID, ``flag-overlap`` (warn)."""
+    findings = []
+    for one, other in combinations(flags, 2):
+        if one.tracking_uid and one.tracking_uid == other.tracking_uid:
+            message = f"{one.id} and {other.id} are flagged under the same Tracking UID {one.tracking_uid}"
+            findings += [Finding("flag-duplicate", Level.HOLD, message, lesion=flag.id) for flag in (one, other)]
+            continue
+        share = shared_part(one, other)
+        if share > OVERLAP_PART:
+            message = f"{one.id} and {other.id} share {share:.0%} of the smaller: perhaps one lesion flagged twice"
+            findings.append(
+                Finding("flag-overlap", Level.WARN, message, value=share, limit=OVERLAP_PART, lesion=other.id)
+            )
+    return list(dict.fromkeys(findings))
+
+
+def shared_part(one: FlaggedLesion, other: FlaggedLesion) -> float:
+    """Part of the smaller flag that lies within the other, 0..1; by the centres of its voxels, 0 in two frames."""
+    if one.grid.frame != other.grid.frame:
+        return 0.0
+    small, large = sorted((one, other), key=lambda flag: flag.volume_ml)
+    inside = np.argwhere(small.mask)
+    at = np.rint(large.grid.index_from_mm(small.grid.mm_from_index(inside))).astype(int)
+    within = ((at >= 0) & (at < large.grid.shape)).all(axis=1)
+    own = small.mask[tuple(inside.T)]
+    volumes_ml = small.grid.voxel_volumes_ml[inside[:, 0]]
+    met = np.minimum(own[within], large.mask[tuple(at[within].T)]) * volumes_ml[within]
+    return float(met.sum() / (own * volumes_ml).sum())
 
 
 def held(code: str, message: str, source: FlagSource, identity: str = "") -> Finding:

@@ -10,7 +10,7 @@ from pydicom import Dataset
 
 from psdt_planner.dicom.attributes import text_or_empty
 from psdt_planner.dicom.files import Header, InputFile, quiet, read_headers
-from psdt_planner.dicom.flags import ImageIndex
+from psdt_planner.dicom.flags import ImageIndex, compared
 from psdt_planner.dicom.kinds import KIND_OF_CLASS, MAPPING_KINDS, is_localizer
 from psdt_planner.dicom.patients import compare_patients
 from psdt_planner.dicom.references import Reference, references
@@ -221,7 +221,7 @@ def _read_marks(series: Sequence[Series], images: ImageIndex) -> _Marks:
         found, odd = read_registration(header, frame_of_image)
         registrations += found
         findings += odd
-    return _Marks(tuple(flags), tuple(organs), tuple(registrations), tuple(findings), items)
+    return _Marks(tuple(flags), tuple(organs), tuple(registrations), (*findings, *compared(flags)), items)
 
 
 def _unidentified(nameless: Sequence[Header]) -> list[Finding]:
