@@ -11,6 +11,7 @@ from pydicom.uid import SpatialRegistrationStorage
 
 from psdt_planner.dicom import attributes
 from psdt_planner.dicom.files import Header
+from psdt_planner.dicom.identity import MANUFACTURER
 from psdt_planner.errors import InputError, MissingAttributeError
 from psdt_planner.exam import ImportedRegistration
 from psdt_planner.findings import Finding, Level
@@ -31,7 +32,8 @@ def read_registration(
     An item that names images instead of a frame is in those images' frame. An item within the object's own frame says
     nothing where it is the identity. Findings at level hold: ``registration-not-rigid`` (also deformable objects),
     ``registration-frame-unknown``, ``registration-contradictory`` (an item that moves a frame within itself), and
-    ``registration-unreadable``; at level warn ``registration-matrix-order``.
+    ``registration-unreadable``; at level warn ``registration-matrix-order``, and ``registration-own`` for an object
+    that psdt wrote itself: a result of an earlier run is no evidence for the next one.
     """
     ds, uid = header.dataset, header.file.sop_instance_uid
     if header.file.sop_class_uid != SpatialRegistrationStorage:
@@ -39,6 +41,8 @@ def read_registration(
     found: list[ImportedRegistration] = []
     findings: list[Finding] = []
     try:
+        if attributes.text_or_empty(ds, "Manufacturer") == MANUFACTURER:
+            return (), (_finding("registration-own", uid, "psdt wrote it itself; it is not used", Level.WARN),)
         target = attributes.text(ds, "FrameOfReferenceUID")
         for item in attributes.items(ds, "RegistrationSequence"):
             transform, odd = _item(item, target, frame_of_image, uid)

@@ -22,6 +22,7 @@ from psdt_planner.dossier import load_protocol, make_dossier
 from psdt_planner.dossier.make import DICOM_OUTPUTS
 from psdt_planner.errors import InputError
 from psdt_planner.planning import Exclusion
+from psdt_planner.registration import RegistrationSource
 from tests.end_to_end.conftest import CREATED, Planned
 from tests.peers import require_peer
 
@@ -165,6 +166,19 @@ def test_the_same_files_in_another_order_and_nesting_give_the_same_bytes(planned
     lesions = json.loads((tmp_path / "out" / "plan.json").read_text())["lesions"]
     assert lesions == planned.plan["lesions"]
     assert again.status == "proposed"
+
+
+def test_what_psdt_wrote_is_no_evidence_when_it_comes_back(planned: Planned, tmp_path: Path) -> None:
+    objects = [planned.out / name for name in DICOM_OUTPUTS]
+    inputs = [planned.inputs / part for part in ("ct", "mr", "flags", "organs")]
+    again = make_dossier([*inputs, *objects], tmp_path, protocol=load_protocol(None), created=CREATED)
+    assert again.plan.registration is not None
+    assert again.plan.registration.source is RegistrationSource.COMPUTED
+    assert "registration-own" in {finding.code for finding in again.findings}
+    places = [lesion.mapped.centroid_ct_mm for lesion in again.plan.lesions if lesion.mapped]
+    np.testing.assert_array_equal(
+        places, [lesion.mapped.centroid_ct_mm for lesion in planned.dossier.plan.lesions if lesion.mapped]
+    )
 
 
 def test_a_held_run_takes_the_structure_set_of_an_earlier_one_away(planned: Planned, tmp_path: Path) -> None:
