@@ -125,7 +125,7 @@ def compared(flags: Sequence[FlaggedLesion]) -> list[Finding]:
             message = f"{one.id} and {other.id} are flagged under the same Tracking UID {one.tracking_uid}"
             findings += [Finding("flag-duplicate", Level.HOLD, message, lesion=flag.id) for flag in (one, other)]
             continue
-        share = shared_part(one, other)
+        share = round(shared_part(one, other), 6)
         if share > OVERLAP_PART:
             message = f"{one.id} and {other.id} share {share:.0%} of the smaller: perhaps one lesion flagged twice"
             findings.append(

@@ -92,8 +92,9 @@ def read_structure_set(header: Header, images: ImageIndex, first: int) -> Struct
     What an ROI was drawn on is told by its frame of reference where only the CT or only MRs have it, else by the
     series or images that it names, else by the SOP class of those images, else by the slices of its contours.
     Findings at level hold: ``rtstruct-refused``, ``rtstruct-ambiguous``, ``flag-source-absent``,
-    ``flag-frame-unknown``, ``flag-plane-unmatched``, ``flag-empty``, ``flag-not-closed``, ``flag-rings-cross``; at
-    level warn ``rtstruct-not-used``, ``roi-not-a-flag``, ``organs-unread``, ``organ-plane-unmatched``.
+    ``flag-frame-unknown``, ``flag-plane-unmatched``, ``flag-empty``, ``flag-not-closed``, ``flag-rings-cross``,
+    ``flag-on-pet``; at level warn ``rtstruct-not-used``, ``roi-not-a-flag``, ``organs-unread``,
+    ``organ-plane-unmatched``.
     """
     source = FlagSource(header.file.sop_class_uid, header.file.sop_instance_uid, 0)
     try:
@@ -234,6 +235,8 @@ def _one_of(roi: Drawn, candidates: Sequence[str], images: ImageIndex) -> str:
         kinds = sorted({images.kinds[uid] for uid in candidates})
         if Kind.CT in kinds:
             raise _UnplacedError("organs-unread", "drawn on a CT that is not the planning CT", Level.WARN)
+        if Kind.PET in kinds and roi.interpreted_type in FLAG_TYPES:
+            raise _UnplacedError("flag-on-pet", "drawn on PET, which is not mapped")
         raise _UnplacedError("rtstruct-not-used", f"drawn on {', '.join(kinds)}, which is not used", Level.WARN)
     if ct and mr and roi.rings:
         ct, mr = ([uid for uid in some if _lies_on(roi, images.grids.get(uid, ()))] for some in (ct, mr))

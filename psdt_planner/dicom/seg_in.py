@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
+from pydicom.sr.codedict import codes
 
 from psdt_planner.dicom import attributes
 from psdt_planner.dicom.files import Header
@@ -27,7 +28,20 @@ from psdt_planner.dicom.volumes import UNDECODED
 from psdt_planner.errors import GeometryError, InputError, MissingAttributeError, UnsupportedError
 from psdt_planner.findings import Finding
 from psdt_planner.geometry import ON_NORMAL_TOLERANCE_MM, Grid, Points
+from psdt_planner.images import Kind
 from psdt_planner.lesions import FlagSource, MaskKind
+
+LESIONS = {code.value for code in (
+    codes.SCT.MorphologicallyAbnormalStructure, codes.SCT.Lesion, codes.SCT.Neoplasm, codes.SCT.NeoplasmPrimary,
+    codes.SCT.NeoplasmSecondary, codes.SCT.Metastasis, codes.SCT.Mass, codes.SCT.Nodule, codes.SCT.GrossTumorVolume,
+)} | {"M-01000", "M-01100", "M-8FFFF", "M-80003", "M-80006", "M-03000", "M-03010"}  # fmt: skip
+"""Property categories and types of a flag: SNOMED CT, and the SRT codes that older objects carry."""
+
+ANATOMY = {code.value for code in (codes.SCT.AnatomicalStructure, codes.SCT.BodyStructure, codes.SCT.Organ)} | {
+    "272673000",
+    "T-D000A",
+}
+"""Property categories of what belongs to the body: anatomical or body structure, organ, bone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +62,7 @@ def read_segmentation(header: Header, images: ImageIndex, first: int) -> Flags:
 
     BINARY, FRACTIONAL with occupancy, and label maps; segments may overlap and leave out empty frames. Findings at
     level hold: ``flag-source-absent``, ``flag-frame-unknown``, ``flag-empty``, ``flag-geometry``, ``seg-probability``,
-    ``seg-unreadable``.
+    ``seg-unreadable``, ``seg-not-a-flag``, ``flag-on-pet``.
     """
     source = FlagSource(header.file.sop_class_uid, header.file.sop_instance_uid, 0)
     try:
@@ -63,12 +77,18 @@ def _read(header: Header, images: ImageIndex, source: FlagSource, first: int) ->
     ds = header.dataset
     segments = [item for item in attributes.items(ds, "SegmentSequence") if _segment_number(item)]
     findings = _check_source(ds, images, source)
-    planes, (pixels, kind) = _frames(ds), _pixels(header)
     drawn_on = _drawn_on(ds, images)
+    if images.kinds.get(drawn_on) is Kind.PET:
+        findings.append(held("flag-on-pet", f"drawn on the PET series {drawn_on}, which is not mapped", source))
+        return Flags((), tuple(findings), len(segments))
+    planes, (pixels, kind) = _frames(ds), _pixels(header)
     lesions = []
     for offset, segment in enumerate(sorted(segments, key=_segment_number)):
         number, identity = _segment_number(segment), f"L{first + offset}"
         item = FlagSource(source.sop_class_uid, source.sop_instance_uid, number)
+        if why := _why_no_flag(segment, images.kinds.get(drawn_on)):
+            findings.append(held("seg-not-a-flag", why, item, identity))
+            continue
         frames = [
             (plane, _of_segment(pixels, plane, number, header)) for plane in planes if plane.segment in (number, 0)
         ]
@@ -103,6 +123,27 @@ def _marked(segment: Dataset, source: FlagSource, series_uid: str, images: Image
     label = attributes.text_or_empty(segment, "SegmentLabel")
     tracking_uid = attributes.text_or_empty(segment, "TrackingUID")
     return Marked(label, regions, tracking_uid, source, series_uid, str(images.kinds.get(series_uid, "")))
+
+
+def _why_no_flag(segment: Dataset, kind: Kind | None) -> str:
+    """Why a segment is taken for no flag; empty where it is one.
+
+    What is coded as a part of the body is an organ; so may be whatever was drawn on a CT and is not coded as a lesion.
+    """
+    category = _property(segment, "SegmentedPropertyCategoryCodeSequence")
+    kinds = {category, _property(segment, "SegmentedPropertyTypeCodeSequence")}
+    if kinds & LESIONS:
+        return ""
+    label = attributes.text_or_empty(segment, "SegmentLabel")
+    if category in ANATOMY:
+        return f"the segment {label!r} is coded as a part of the body, not as a lesion"
+    if kind in (Kind.PLANNING_CT, Kind.CT):
+        return f"the segment {label!r} was drawn on a CT and is not coded as a lesion"
+    return ""
+
+
+def _property(segment: Dataset, keyword: str) -> str:
+    return next((attributes.text_or_empty(code, "CodeValue") for code in attributes.items_if_any(segment, keyword)), "")
 
 
 def _check_source(ds: Dataset, images: ImageIndex, source: FlagSource) -> list[Finding]:

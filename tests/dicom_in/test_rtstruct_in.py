@@ -286,17 +286,22 @@ def test_a_frame_that_no_image_has_holds(tmp_path: Path) -> None:
     assert "1.2.3.999" in found(intake, "flag-frame")[0].message
 
 
-def test_contours_on_pet_are_named_and_not_used(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "code", "level"),
+    [({}, "flag-on-pet", Level.HOLD), ({"type": "ORGAN"}, "rtstruct-not-used", Level.WARN)],
+)
+def test_flags_on_pet_hold_and_organs_on_it_are_not_used(
+    tmp_path: Path, kind: dict[str, str], code: str, level: Level
+) -> None:
     pet = ct_images("pet", Modality="PT", FrameOfReferenceUID="1.2.3.400")
     for image in pet:
         image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.128"
-    structures = structure_set(
-        [roi(1, "a", [RING]), roi(2, "b", [RING])], frame="1.2.3.400", series=uid("pet"), listed=pet
-    )
+    rois = [roi(1, "a", [RING], **kind), roi(2, "b", [RING], **kind)]
+    structures = structure_set(rois, frame="1.2.3.400", series=uid("pet"), listed=pet)
     intake = read(tmp_path, ct_images(), mr_images(), pet, structures)
-    (finding,) = found(intake, "rtstruct")
-    assert (finding.code, finding.level) == ("rtstruct-not-used", Level.WARN)
-    assert "ROI 1, 2: drawn on pet" in finding.message
+    (finding,) = found(intake, "rtstruct", "flag-on")
+    assert (finding.code, finding.level) == (code, level)
+    assert "ROI 1, 2: drawn on" in finding.message
 
 
 @pytest.mark.parametrize("modality", ["RTDOSE", None])

@@ -23,6 +23,7 @@ from psdt_planner.images import Kind
 from psdt_planner.lesions import FlaggedLesion, FlagSource, MaskKind, Side
 from tests.dicom_in.objects import (
     MR_FRAME,
+    ct_images,
     dwi_images,
     headers,
     mr_images,
@@ -260,6 +261,50 @@ def test_a_label_that_contradicts_the_code_warns(tmp_path: Path) -> None:
     (finding,) = [one for one in intake.exam.findings if one.code == "lesion-site-contradictory"]
     assert (finding.level, finding.lesion) == (Level.WARN, "L1")
     assert intake.exam.flags[0].site == "bone"
+
+
+ORGAN_CODES = [codes.SCT.AnatomicalStructure, codes.SCT.BodyStructure, codes.SCT.Organ]
+
+
+@pytest.mark.parametrize("category", ORGAN_CODES)
+def test_a_segment_coded_as_a_part_of_the_body_is_no_flag(tmp_path: Path, category: Any) -> None:
+    images, described = dwi_images(), segment(1, "liver")
+    described.SegmentedPropertyCategoryCodeSequence[0].CodeValue = category.value
+    described.SegmentedPropertyTypeCodeSequence[0].CodeValue = codes.SCT.Liver.value
+    seg = seg_object(images, blob((1, 3, 3)), [described])
+    intake = read_inputs([write(tmp_path, images, seg)])
+    (finding,) = [one for one in intake.exam.findings if one.code == "seg-not-a-flag"]
+    assert (finding.level, finding.lesion, intake.exam.flags) == (Level.HOLD, "L1", ())
+    assert "'liver'" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("category", "kind", "taken"),
+    [
+        (codes.SCT.Lesion, codes.SCT.Neoplasm, True),
+        (codes.SCT.MorphologicallyAbnormalStructure, codes.SCT.Liver, True),
+        (codes.SCT.AnatomicalStructure, codes.SCT.Lesion, True),
+        (codes.SCT.Tissue, codes.SCT.Tissue, False),
+        (codes.SCT.AnatomicalStructure, codes.SCT.Liver, False),
+    ],
+)
+def test_on_the_planning_ct_only_what_is_coded_as_a_lesion_is_a_flag(
+    tmp_path: Path, category: Any, kind: Any, taken: bool
+) -> None:
+    images, described = ct_images(), segment(1, "rib")
+    described.SegmentedPropertyCategoryCodeSequence[0].CodeValue = category.value
+    described.SegmentedPropertyTypeCodeSequence[0].CodeValue = kind.value
+    intake = read_inputs([write(tmp_path, images, seg_object(images, blob((1, 3, 3)), [described]))])
+    assert len(intake.exam.flags) == taken
+    assert ("seg-not-a-flag" in {one.code for one in intake.exam.findings}) is not taken
+
+
+def test_a_flag_on_pet_holds(tmp_path: Path) -> None:
+    images = dwi_images()
+    index = ImageIndex(kinds={uid("dwi"): Kind.PET}, frames={uid("dwi"): frozenset({MR_FRAME})})
+    found = alone(tmp_path, seg_object(images, blob((1, 3, 3))), index)
+    assert code_and_level(found.findings) == [("flag-on-pet", Level.HOLD)]
+    assert (found.lesions, found.items) == ((), 1)
 
 
 def adc_images(name: str = "adc", **attributes: Any) -> list[Any]:
