@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -32,8 +33,7 @@ KEYWORDS = (
     "SeriesInstanceUID",
     "FrameOfReferenceUID",
 )
-TAGS = {int(Tag(keyword)): keyword for keyword in KEYWORDS}
-LAST_TAG = max(TAGS)
+LAST_TAG = max(int(Tag(keyword)) for keyword in KEYWORDS)
 
 MALFORMED = (
     InvalidDicomError,
@@ -93,7 +93,7 @@ def read_header(dataset: BinaryIO, transfer_syntax_uid: str) -> Header:
             malformed.
     """
     try:
-        values = _values(dataset, UID(transfer_syntax_uid))
+        values = _values(dataset, UID(transfer_syntax_uid), KEYWORDS)
     except MALFORMED as error:
         raise _unreadable(transfer_syntax_uid) from error
     if "SOPClassUID" not in values and "SOPInstanceUID" not in values:
@@ -122,14 +122,30 @@ def read_header(dataset: BinaryIO, transfer_syntax_uid: str) -> Header:
 
 def read_file_header(path: Path) -> Header:
     """The header of a file in the DICOM File Format; errors as for ``read_header``."""
-    try:
-        meta, offset = split_dataset(path)
-        transfer_syntax_uid = str(meta.TransferSyntaxUID)
-    except MALFORMED as error:
-        raise UnreadableObjectError("not a file in the DICOM File Format", where=path.name) from error
+    transfer_syntax_uid, offset = _start(path)
     with path.open("rb") as file:
         file.seek(offset)
         return read_header(file, transfer_syntax_uid)
+
+
+def read_file_manufacturer(path: Path) -> str:
+    """Manufacturer of a file in the DICOM File Format, empty where it has none; ``UnreadableObjectError`` as above."""
+    transfer_syntax_uid, offset = _start(path)
+    with path.open("rb") as file:
+        file.seek(offset)
+        try:
+            return _values(file, UID(transfer_syntax_uid), ["Manufacturer"]).get("Manufacturer", "")
+        except MALFORMED as error:
+            raise _unreadable(transfer_syntax_uid) from error
+
+
+def _start(path: Path) -> tuple[str, int]:
+    """Transfer syntax of a file, and where its data set starts."""
+    try:
+        meta, offset = split_dataset(path)
+        return str(meta.TransferSyntaxUID), offset
+    except MALFORMED as error:
+        raise UnreadableObjectError("not a file in the DICOM File Format", where=path.name) from error
 
 
 def _unreadable(transfer_syntax_uid: str) -> UnreadableObjectError:
@@ -140,17 +156,18 @@ def _unreadable(transfer_syntax_uid: str) -> UnreadableObjectError:
     )
 
 
-def _values(dataset: BinaryIO, syntax: UID) -> dict[str, str]:
-    """The values of ``KEYWORDS`` that are there, without padding."""
+def _values(dataset: BinaryIO, syntax: UID, keywords: Iterable[str]) -> dict[str, str]:
+    """The values of ``keywords`` that are there, without padding; none of them may lie behind ``LAST_TAG``."""
+    tags = {int(Tag(keyword)): keyword for keyword in keywords}
     stream = _inflated(dataset) if syntax == DeflatedExplicitVRLittleEndian else dataset
     elements = data_element_generator(
         stream,
         syntax.is_implicit_VR,
         syntax.is_little_endian,
         stop_when=_is_behind_last_tag,
-        specific_tags=[BaseTag(tag) for tag in TAGS],
+        specific_tags=[BaseTag(tag) for tag in tags],
     )
-    return {TAGS[element.tag]: _text(element.value) for element in elements if element.tag in TAGS}
+    return {tags[element.tag]: _text(element.value) for element in elements if element.tag in tags}
 
 
 def _is_behind_last_tag(tag: BaseTag, _vr: str | None, _length: int) -> bool:

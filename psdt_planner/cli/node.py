@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import signal
 import threading
@@ -15,14 +16,18 @@ from typing import Annotated
 import structlog
 import typer
 
+from dicom_nodes.headers import read_file_header, read_file_manufacturer
 from dicom_nodes.listener import open_listener
 from dicom_nodes.query import echo
 from dicom_nodes.sender import Sent, send
 from dicom_nodes.statuses import Meaning
+from psdt_planner.casebook import Casebook
 from psdt_planner.cli.console import out, table
 from psdt_planner.cli.errors import Exit
+from psdt_planner.dicom.identity import MANUFACTURER
 from psdt_planner.dossier import Dossier, load_protocol, make_dossier
-from psdt_planner.worker import Config, load_config, open_worker
+from psdt_planner.errors import InputError
+from psdt_planner.worker import Config, load_config, may_leave, open_worker
 
 ConfigFile = Annotated[Path, typer.Option("--config", metavar="FILE", help="The node's configuration.")]
 DEFAULT_CONFIG = Path("psdt.toml")
@@ -107,16 +112,41 @@ def push_command(
     to: Annotated[str, typer.Option("--to", metavar="PEER", help="Name of a peer in the configuration.")],
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Send files to a peer (C-STORE), as they are.
+    """Send files to a peer (C-STORE), as they are: to test a connection, or to hand on what others made.
 
-    Example: [bold]psdt push plan/rtstruct.dcm --to tps[/]
+    What psdt itself made goes only if a case of the casebook was released with it; otherwise nothing is sent and the
+    exit status is 1.
+
+    Example: [bold]psdt push incoming/ct/ --to tps[/]
     """
-    node = load_config(config).node
+    loaded = load_config(config)
     files = sorted(file for file in path.rglob("*.dcm")) if path.is_dir() else [path]
-    results = send(files, node.peer(to), node.ae_title)
+    _refuse_unreleased(files, loaded.worker.casebook)
+    results = send(files, loaded.node.peer(to), loaded.node.ae_title)
     _print_sent(results)
     if any(sent.meaning is Meaning.FAILURE for sent in results):
         raise typer.Exit(Exit.NETWORK)
+
+
+def _refuse_unreleased(files: Sequence[Path], casebook_url: str) -> None:
+    """Raise ``InputError`` where a file of ours is not, byte for byte, what a person released."""
+    ours = [file for file in files if read_file_manufacturer(file).casefold() == MANUFACTURER]
+    if not ours:
+        return
+    casebook = Casebook(casebook_url)
+    refused = [
+        file.name
+        for file in ours
+        if not may_leave(
+            casebook, read_file_header(file).sop_instance_uid, hashlib.sha256(file.read_bytes()).hexdigest()
+        )
+    ]
+    casebook.close()
+    if refused:
+        raise InputError(
+            f"psdt made {', '.join(refused)}, and no released case holds it as it is: nothing was sent",
+            todo="Look at the case and release it: psdt release ID --by NAME.",
+        )
 
 
 def _print_sent(results: tuple[Sent, ...]) -> None:

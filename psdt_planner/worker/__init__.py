@@ -1,7 +1,7 @@
 """The loop that carries cases on, its configuration, and what a person decides."""
 
 from psdt_planner.worker.config import Config, WorkerConfig, load_config
-from psdt_planner.worker.decisions import CaseRow, discard, hold, list_cases, release, reopen
+from psdt_planner.worker.decisions import CaseRow, discard, hold, list_cases, may_leave, release, reopen
 from psdt_planner.worker.loop import Deliver, DossierLike, MakeDossier, Worker, open_worker
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "hold",
     "list_cases",
     "load_config",
+    "may_leave",
     "open_worker",
     "release",
     "reopen",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from psdt_planner.case import Case, Discarded, Held, Released, Reopened, waits_for
+from psdt_planner.case import Case, Discarded, Held, Released, Reopened, State, waits_for
 from psdt_planner.casebook import Casebook
 
 
@@ -47,6 +47,16 @@ def release(casebook: Casebook, case_id: str, by: str, now_s: float, plan: int |
     """
     latest = casebook.case(case_id).plan
     return casebook.append(case_id, Released(now_s, by, latest if plan is None else plan))
+
+
+def may_leave(casebook: Casebook, sop_instance_uid: str, sha256: str) -> bool:
+    """Whether a file of ours is, byte for byte, an output of a plan that a person released and nobody has stopped."""
+    return any(
+        output.sop_instance_uid == sop_instance_uid and output.sha256 == sha256
+        for case in casebook.cases()
+        if case.state in {State.RELEASED, State.SENT, State.FAILED}
+        for output in case.outputs
+    )
 
 
 def hold(casebook: Casebook, case_id: str, by: str, reason: str, now_s: float) -> Case:

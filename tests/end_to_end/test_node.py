@@ -88,6 +88,11 @@ def test_shuffled_studies_over_four_associations_end_as_released_bytes_in_orthan
         assert reached == "proposed", psdt(config, "case", case_id).stderr
         assert orthanc.instance_uids() == {}, "something left without a release"
 
+        pushed = psdt(config, "push", str(tmp_path / "cases"), "--to", "tps")
+        assert pushed.returncode == 1
+        assert "psdt made proposal.dcm, registration.dcm, rtstruct.dcm" in pushed.stderr
+        assert orthanc.instance_uids() == {}, "something left without a release"
+
         assert psdt(config, "release", case_id).returncode == 2, "a release needs a name"
         assert psdt(config, "release", case_id, "--by", "A. Reader").returncode == 0
         wait_until(lambda: state(config)[1] == "sent", 60)

@@ -19,7 +19,7 @@ from pydicom.uid import (
 )
 
 from dicom_nodes.errors import IncompleteObjectError, ObjectError, UnreadableObjectError
-from dicom_nodes.headers import Header, is_uid, read_file_header, read_header
+from dicom_nodes.headers import Header, is_uid, read_file_header, read_file_manufacturer, read_header
 from tests.nodes.objects import PATIENT_ID, dataset_bytes, make, uid, write
 
 SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
@@ -40,6 +40,20 @@ def test_the_header_of_a_file(tmp_path: Path, syntax: str) -> None:
         frame_of_reference_uid=uid(1, 53),
         transfer_syntax_uid=syntax,
     )
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda syntax: syntax.name)
+def test_the_manufacturer_of_a_file(tmp_path: Path, syntax: str) -> None:
+    ds = make("MR", 3)
+    assert read_file_manufacturer(write(ds, tmp_path, syntax)) == "psdt tests"
+    del ds.Manufacturer
+    assert read_file_manufacturer(write(ds, tmp_path, syntax)) == ""
+
+
+def test_the_manufacturer_of_what_is_no_dicom_file(tmp_path: Path) -> None:
+    (tmp_path / "notes.dcm").write_bytes(b"not DICOM" * 100)
+    with pytest.raises(UnreadableObjectError):
+        read_file_manufacturer(tmp_path / "notes.dcm")
 
 
 def test_big_endian(tmp_path: Path) -> None:
