@@ -193,7 +193,7 @@ def _frames(ds: Dataset) -> list[Frame]:
         position = _macro(groups, "PlanePositionSequence", where)
         frames.append(
             Frame(
-                segment=_frame_segment(groups),
+                segment=_frame_segment(ds, groups, where),
                 origin_mm=attributes.numbers(position, "ImagePositionPatient", 3, where=where),
                 row=cosines[0],
                 column=cosines[1],
@@ -212,11 +212,13 @@ def _macro(groups: Sequence[Dataset], keyword: str, where: str) -> Dataset:
     raise MissingAttributeError(f"{keyword} is missing", where=where)
 
 
-def _frame_segment(groups: Sequence[Dataset]) -> int:
+def _frame_segment(ds: Dataset, groups: Sequence[Dataset], where: str) -> int:
     """The segment that a frame belongs to; 0 for a frame of a label map, which holds all segments."""
     for group in groups:
         for item in attributes.items_if_any(group, "SegmentIdentificationSequence"):
             return attributes.integer(item, "ReferencedSegmentNumber")
+    if attributes.text_or_empty(ds, "SOPClassUID") != LABEL_MAP_SEGMENTATION_STORAGE:
+        raise MissingAttributeError("SegmentIdentificationSequence is missing from a frame", where=where)
     return 0
 
 

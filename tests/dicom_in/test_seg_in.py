@@ -213,6 +213,17 @@ def aside(frames: Any) -> None:
     position.ImagePositionPatient = [float(x) + 1, y, z]
 
 
+@pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL"])
+def test_a_frame_that_names_no_segment_is_unreadable(tmp_path: Path, kind: str) -> None:
+    seg = seg_object(dwi_images(), blob((1, 3, 3), (2, 3, 3)), kind=kind)
+    for group in (*seg.SharedFunctionalGroupsSequence, *seg.PerFrameFunctionalGroupsSequence[1:]):
+        if "SegmentIdentificationSequence" in group:
+            del group.SegmentIdentificationSequence
+    found = alone(tmp_path, seg)
+    assert code_and_level(found.findings) == [("seg-unreadable", Level.HOLD)]
+    assert "SegmentIdentificationSequence is missing" in found.findings[0].message
+
+
 @pytest.mark.parametrize(("change", "words"), [(twice, "the same place"), (aside, "sideways")])
 def test_frames_that_make_no_stack_hold(tmp_path: Path, change: Any, words: str) -> None:
     found = alone(tmp_path, with_frames_changed(change))
