@@ -26,7 +26,13 @@ SAME_PLACE_MM = 0.01
 """Two slices nearer than this lie at the same place."""
 
 MISSING_FACTOR = 1.5
-"""A gap wider than this many median gaps lacks a slice, unless the slices beside it are thick enough to fill it."""
+"""A gap wider than this many median gaps lacks a slice, unless the slices beside it fill it and it is no multiple."""
+
+MULTIPLE_TOLERANCE = 0.05
+"""How far a gap may be from a multiple of the median gap, as part of it, to lack slices however thick these are."""
+
+NEAR_FACTOR = 0.5
+"""Two slices nearer than this part of the median gap are of two reconstructions, or one sent twice."""
 
 FILLED_FRACTION = 0.9
 """The part of a wide gap that the thickness of the slices beside it must fill."""
@@ -178,7 +184,14 @@ def _places(ordered: Sequence[Slice], normal: Points) -> list[Irregularity]:
 def _gaps(ordered: Sequence[Slice], gaps_mm: Points) -> list[Irregularity]:
     typical = float(np.median(gaps_mm))
     filled = np.array([min(a.thickness_mm, b.thickness_mm) for a, b in pairwise(ordered)])
-    missing = np.flatnonzero((gaps_mm > MISSING_FACTOR * typical) & (filled < FILLED_FRACTION * gaps_mm))
+    near = np.flatnonzero(gaps_mm < NEAR_FACTOR * typical)
+    if near.size:
+        k = int(near[0])
+        message = f"{near.size} slices lie nearly where another lies, first {gaps_mm[k]:.2f} mm from {_at(ordered[k])}"
+        return [Irregularity("slice-duplicate", message, True, float(gaps_mm[k]), NEAR_FACTOR * typical, "mm")]
+    parts = np.rint(gaps_mm / typical)
+    multiple = (parts >= 2) & (np.abs(gaps_mm / typical - parts) <= MULTIPLE_TOLERANCE)
+    missing = np.flatnonzero((gaps_mm > MISSING_FACTOR * typical) & (multiple | (filled < FILLED_FRACTION * gaps_mm)))
     if missing.size:
         k = int(missing[0])
         message = (

@@ -95,12 +95,12 @@ def test_a_missing_slice_holds(tmp_path: Path, offsets: list[float], gap: float)
 
 
 def test_a_thick_slab_beside_thin_slices_lacks_nothing(tmp_path: Path) -> None:
-    images = ct_images(shape=(7, 9, 7), offsets=[0, 2.5, 5, 7.5, 10, 15, 20])
+    images = ct_images(shape=(7, 9, 7), offsets=[0, 2.5, 5, 7.5, 10, 14, 18])
     for image in images[4:]:
-        image.SliceThickness = 5
+        image.SliceThickness = 4
     intake = read(tmp_path, images)
     assert set(ct_findings(intake)) == {"ct-slices-uneven"}
-    assert ct_grid(intake).slice_origins_mm[-1, 2] == pytest.approx(60.0)
+    assert ct_grid(intake).slice_origins_mm[-1, 2] == pytest.approx(58.0)
 
 
 def sheared(images: list[Any], mm: float) -> list[Any]:
@@ -233,6 +233,20 @@ def test_the_lattice_of_any_oblique_stack_is_its_slices(
     assert np.allclose(found.grid.slice_origins_mm, expected, atol=1e-9)
     corner = np.asarray(expected[1]) + 2 * 1.3 * cosines[1] + 3 * 0.8 * cosines[0]
     assert found.grid.index_from_mm(corner) == pytest.approx((1, 2, 3), abs=1e-4)
+
+
+@pytest.mark.parametrize("thickness", [2.5, 5.0, 8.0])
+def test_a_gap_of_twice_the_usual_lacks_a_slice_however_thick_these_are(thickness: float) -> None:
+    images = ct_images(offsets=[0, 2.5, 5.0, 10.0, 12.5], SliceThickness=thickness)
+    found = stack([read_slice(header) for header in in_memory(images)], axial=True)
+    assert [odd.name for odd in found.irregularities] == ["slice-missing"]
+
+
+@pytest.mark.parametrize("offsets", [[0, 2.5, 2.52, 5.0, 7.5], [0, 2.5, 3.2, 5.0, 7.5], [0, 0.02, 2.5, 5.0, 7.5]])
+def test_slices_far_nearer_than_usual_are_duplicates(offsets: list[float]) -> None:
+    found = stack([read_slice(header) for header in in_memory(ct_images(offsets=offsets))], axial=True)
+    assert [odd.name for odd in found.irregularities] == ["slice-duplicate"]
+    assert found.grid is None
 
 
 @given(drop=st.integers(1, 8), count=st.integers(10, 14), gap=st.floats(0.5, 8))
