@@ -322,12 +322,15 @@ def _spaced(offsets: Points, step_mm: float) -> Points:
 
 
 def _between(offsets: Points, known: Points) -> Points:
-    """The known planes from one before the first offset to one after the last; frames keep their own offset."""
+    """The known planes from one before the first offset to one after the last.
+
+    A frame lies on its known plane and not where rounding put it, so that an even series gives an even lattice.
+    """
     padded = np.concatenate([[2 * known[0] - known[1]], known, [2 * known[-1] - known[-2]]])
     at = np.abs(padded[None, :] - offsets[:, None]).argmin(axis=1)
-    planes = padded.copy()
-    planes[at] = offsets
-    return np.asarray(planes[at[0] - 1 : at[-1] + 2])
+    if (np.diff(at) < 1).any():
+        raise GeometryError("two frames of one segment at the same place")
+    return np.asarray(padded[at[0] - 1 : at[-1] + 2])
 
 
 def _own_distance_mm(all_offsets: Points, stated_mm: float) -> float:

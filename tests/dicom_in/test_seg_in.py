@@ -97,6 +97,21 @@ def test_border_slices_lie_on_the_slices_of_the_series_even_where_these_are_unev
     assert flag.grid.slice_offsets_mm == pytest.approx([0, 4.0, 8.3, 12.1], abs=1e-4)
 
 
+@pytest.mark.parametrize("rounded_mm", [0.04, -0.04])
+def test_a_frame_that_rounding_moved_lies_on_the_slice_of_the_series(tmp_path: Path, rounded_mm: float) -> None:
+    images = dwi_images()
+    seg = seg_object(images, blob((1, 3, 3), (2, 3, 3), (3, 3, 3)))
+    normal = np.cross(*np.array(images[0].ImageOrientationPatient, dtype=float).reshape(2, 3))
+    position = seg.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence[0]
+    moved = np.array(position.ImagePositionPatient, dtype=float) + rounded_mm * normal
+    position.ImagePositionPatient = [f"{mm:.5f}" for mm in moved]
+    (flag,) = flags_of(tmp_path, images, seg)
+    assert flag.grid.is_even
+    assert flag.grid.slice_offsets_mm == pytest.approx(np.arange(5) * 4.0, abs=1e-3)
+    origins = (flag.grid.slice_origins_mm - np.array(images[0].ImagePositionPatient, dtype=float)) @ normal
+    assert origins == pytest.approx(np.arange(5) * 4.0, abs=1e-3)
+
+
 def test_beyond_the_end_of_the_series_the_last_gap_goes_on(tmp_path: Path) -> None:
     images = dwi_images(offsets=[0, 4.0, 8.0, 12.0, 15.5])
     (flag,) = flags_of(tmp_path, images, seg_object(images, blob((4, 3, 3))))
