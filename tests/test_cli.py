@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.standin import StandIn
-from psdt_planner.case import Assembled, Discarded, Event, Held, Output, Proposed, Received, Released
+from psdt_planner.case import Assembled, Discarded, Event, Held, Output, Proposed, Received, Released, Reopened
 from psdt_planner.casebook import Casebook
 from psdt_planner.cli import app, console
 from psdt_planner.cli.errors import Exit, guarded
@@ -72,6 +72,13 @@ def tell(config: Path, *events: Event) -> None:
 
 
 RECEIVED = Received(1000.0, REQUIRED)
+
+
+def two_plans(path: Path) -> tuple[Event, ...]:
+    """Reopened after the first plan, proposed again at 2100 s."""
+    return RECEIVED, *proposed(path), Reopened(1500.0, "A. Person"), *proposed(path, plan=2, at_s=2100.0)
+
+
 RELEASED = Released(1200.0, "A. Person", 1)
 
 
@@ -127,3 +134,48 @@ class TestPush:
     def test_the_help_shows_no_way_past_a_release(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert psdt("push", "--help") == Exit.DONE
         assert "rtstruct" not in capsys.readouterr().out
+
+
+class TestRelease:
+    """By the outside contract ``psdt release ID --by NAME``; with ``--plan N`` once there was more than one plan."""
+
+    def test_the_only_plan_needs_no_number_and_is_named(
+        self, config: Path, ours: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        tell(config, RECEIVED, *proposed(ours))
+        assert psdt("release", CASE, "--by", "A. Person", "--config", config) == Exit.DONE
+        assert capsys.readouterr().out.splitlines() == [
+            f"{CASE} is released by A. Person; psdt serve sends it.",
+            "plan 1, proposed 1970-01-01 00:18:20 UTC",
+        ]
+
+    def test_of_several_plans_the_person_says_which(
+        self, config: Path, ours: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        tell(config, *two_plans(ours))
+        assert psdt("release", CASE, "--by", "A. Person", "--config", config) == Exit.HELD
+        assert "the case has had 2 plans; say which one was looked at" in capsys.readouterr().err
+        assert psdt("release", CASE, "--by", "A. Person", "--plan", "1", "--config", config) == Exit.HELD
+        assert "the case is at plan 2, not 1" in capsys.readouterr().err
+        assert psdt("release", CASE, "--by", "A. Person", "--plan", "2", "--config", config) == Exit.DONE
+        assert "plan 2, proposed 1970-01-01 00:35:00 UTC" in capsys.readouterr().out
+
+    def test_that_a_case_cannot_be_released_is_said_before_which_plan(
+        self, config: Path, ours: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        tell(config, *two_plans(ours), Held(2200.0, "A. Person", "wrong side?"))
+        assert psdt("release", CASE, "--by", "A. Person", "--config", config) == Exit.HELD
+        assert "'released' is not possible while the case is held" in capsys.readouterr().err
+
+    def test_cases_and_case_show_the_number(self, config: Path, ours: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        tell(config, *two_plans(ours))
+        assert psdt("cases", "--config", config) == Exit.DONE
+        header, row = capsys.readouterr().out.splitlines()
+        assert row[header.index("plan") :].split()[0] == "2"
+        assert psdt("case", CASE, "--config", config) == Exit.DONE
+        assert "plan 2, proposed 1970-01-01 00:35:00 UTC" in capsys.readouterr().out
+
+    def test_a_plan_that_was_not_proposed_is_said_so(self, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        tell(config, RECEIVED, Assembled(1060.0, 1))
+        assert psdt("case", CASE, "--config", config) == Exit.DONE
+        assert "plan 1, not proposed" in capsys.readouterr().out

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from psdt_planner.case import Case
 from psdt_planner.casebook import Casebook
 from psdt_planner.cli.console import out, print_findings, table
 from psdt_planner.cli.node import DEFAULT_CONFIG, ConfigFile
@@ -27,6 +28,12 @@ def _said(at_s: float) -> str:
     return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def _plan(casebook: Casebook, case: Case) -> str:
+    """The number of the latest plan, and when it was proposed."""
+    at_s = decisions.proposed_at_s(casebook, case.id)
+    return f"plan {case.plan}, not proposed" if at_s is None else f"plan {case.plan}, proposed {_said(at_s)}"
+
+
 def cases_command(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """List every case with its state and what it waits for.
 
@@ -40,7 +47,7 @@ def cases_command(config: ConfigFile = DEFAULT_CONFIG) -> None:
 
 
 def case_command(case_id: CaseId, config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Show one case: its findings, its outputs and everything that happened to it.
+    """Show one case: its plan's number, its findings, its outputs and everything that happened to it.
 
     Example: [bold]psdt case 3f9c-a21b[/]
     """
@@ -49,6 +56,8 @@ def case_command(case_id: CaseId, config: ConfigFile = DEFAULT_CONFIG) -> None:
     case = casebook.case(case_id)
     row = next(row for row in decisions.list_cases(casebook) if row.id == case_id)
     out.print(f"[bold]{case_id}[/] {row.state} since {_said(row.since_s)}, {row.objects} objects")
+    if case.plan:
+        out.print(_plan(casebook, case))
     for what in row.waits_for:
         out.print(f"waits for {what}", soft_wrap=True)
     print_findings(case.findings)
@@ -64,16 +73,26 @@ def release_command(
     case_id: CaseId,
     by: By,
     plan: Annotated[
-        int | None, typer.Option("--plan", metavar="N", help="Refuse if this is no longer the plan.")
+        int | None,
+        typer.Option(
+            "--plan",
+            metavar="N",
+            help="The plan that was looked at; refused if it is no longer the latest. Needed once there were several.",
+        ),
     ] = None,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Let a proposed case go out: structure set, registration and proposal, by the person who looked at them.
 
-    Example: [bold]psdt release 3f9c-a21b --by "A. Reader"[/]
+    A case that new objects or a reopening gave another plan is released only with --plan: the person says which plan it
+    was that they looked at. [bold]psdt case ID[/] shows its number; its report lies in the folder plan-N of the case.
+
+    Example: [bold]psdt release 3f9c-a21b --by "A. Reader" --plan 1[/]
     """
-    case = decisions.release(_casebook(config), case_id, by, time.time(), plan)
-    out.print(f"{case.id} is {case.state.value} by {by}; psdt serve sends it.")
+    casebook = _casebook(config)
+    case = decisions.release(casebook, case_id, by, time.time(), plan)
+    out.print(f"{case.id} is {case.state.value} by {by}; psdt serve sends it.", soft_wrap=True)
+    out.print(_plan(casebook, case))
 
 
 def hold_command(case_id: CaseId, by: By, reason: Reason, config: ConfigFile = DEFAULT_CONFIG) -> None:

@@ -1,7 +1,7 @@
 """The loop that carries cases on, its configuration, and what a person decides."""
 
 from psdt_planner.worker.config import Config, WorkerConfig, load_config
-from psdt_planner.worker.decisions import CaseRow, discard, hold, list_cases, may_leave, release, reopen
+from psdt_planner.worker.decisions import CaseRow, discard, hold, list_cases, may_leave, proposed_at_s, release, reopen
 from psdt_planner.worker.loop import Deliver, DossierLike, MakeDossier, Worker, open_worker
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "load_config",
     "may_leave",
     "open_worker",
+    "proposed_at_s",
     "release",
     "reopen",
 ]

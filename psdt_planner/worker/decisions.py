@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from psdt_planner.case import Case, Discarded, Held, Released, Reopened, State, waits_for
+from psdt_planner.case import TABLE, Case, Discarded, Held, Proposed, Released, Reopened, State, waits_for
 from psdt_planner.casebook import Casebook
+from psdt_planner.errors import CaseStateError
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,29 @@ def release(casebook: Casebook, case_id: str, by: str, now_s: float, plan: int |
     """Let the outputs of a proposed case go out; ``by`` is the person who has looked at them.
 
     Args:
-        plan: number of the plan that was looked at, to be refused if another one has taken its place; without it the
-            latest is meant.
+        plan: number of the plan that was looked at, to be refused if another one has taken its place. It may be left
+            out only while the case has had one plan, which then is the one that was looked at.
 
     Raises:
-        CaseStateError: the case is neither proposed nor failed, ``by`` is empty, or the plan is another one.
+        CaseStateError: the case is neither proposed nor failed, ``by`` is empty, the plan is another one, or it is left
+            out where there were several.
         InputError: there is no such case.
     """
+    case = casebook.case(case_id)
+    if plan is None and case.plan > 1 and Released in TABLE[case.state]:
+        raise CaseStateError(
+            f"the case has had {case.plan} plans; say which one was looked at",
+            where=case_id,
+            todo=f"If it was the latest, release it with --plan {case.plan}.",
+        )
+    return casebook.append(case_id, Released(now_s, by, case.plan if plan is None else plan))
+
+
+def proposed_at_s(casebook: Casebook, case_id: str) -> float | None:
+    """When the latest plan of a case was proposed, POSIX time; None where it was not."""
     latest = casebook.case(case_id).plan
-    return casebook.append(case_id, Released(now_s, by, latest if plan is None else plan))
+    events = casebook.history(case_id)
+    return next((event.at_s for event in events if isinstance(event, Proposed) and event.plan == latest), None)
 
 
 def may_leave(casebook: Casebook, sop_instance_uid: str, sha256: str) -> bool:

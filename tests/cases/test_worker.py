@@ -458,6 +458,8 @@ class TestPersons:
         proposed.until_idle(START_S + 160)
         with pytest.raises(CaseStateError, match="at plan 2, not 1"):
             release(proposed.casebook, proposed.case.id, "A. Person", START_S + 170, plan=1)
+        with pytest.raises(CaseStateError, match=r"has had 2 plans; say which .* --plan 2"):
+            release(proposed.casebook, proposed.case.id, "A. Person", START_S + 170)
         assert release(proposed.casebook, proposed.case.id, "A. Person", START_S + 170, plan=2).state is State.RELEASED
 
 
@@ -526,7 +528,7 @@ def decide(house: House, step: str, now_s: float) -> set[str]:
         "hold": lambda case: hold(book, case.id, "A. Person", "stop", now_s),
         "reopen": lambda case: reopen(book, case.id, "A. Person", now_s),
         "discard": lambda case: discard(book, case.id, "A. Person", "no", now_s),
-        "release": lambda case: release(book, case.id, "A. Person", now_s),
+        "release": lambda case: release(book, case.id, "A. Person", now_s, case.plan),
     }
     for case in book.cases():
         with suppress(CaseStateError):
