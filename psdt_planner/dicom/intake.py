@@ -116,6 +116,7 @@ def read_inputs(paths: Sequence[Path], *, progress: Callable[[int, int], None] |
         images = tuple(_read_images(one) for one in series if KIND_OF_CLASS.get(one.sop_class_uid) in IMAGE_KINDS)
         marks = _read_marks(series, _index(images))
         about_files = [*unreadable, *chosen, *_unidentified(nameless), *_not_read(series), *_patients(series)]
+        about_files += _on_prior(series, marks.flags)
         about_images = [finding for one in images for finding in one.findings]
         exam = _exam(images, marks, [*about_files, *about_images])
         files = [file for header in headers for file in (header.file, *header.rivals)]
@@ -250,6 +251,22 @@ def _patients(series: Sequence[Series]) -> list[Finding]:
     return compare_patients(series, reference[0]) if reference else []
 
 
+def _on_prior(series: Sequence[Series], flags: Sequence[FlaggedLesion]) -> list[Finding]:
+    """Flags drawn on an MR study that is older, by its day, than another MR study among the inputs."""
+    mr = {one.uid: one for one in series if one.is_mr}
+    days = {uid: one.text("StudyDate") or one.text("SeriesDate") for uid, one in mr.items()}
+    newest = max(days.values(), default="")
+    found = []
+    for flag in flags:
+        day = days.get(flag.series_uid, "")
+        if day and day < newest:
+            message = (
+                f"{flag.id} was drawn on series {flag.series_uid}, of an older MR study than another input"
+            )
+            found.append(Finding("flags-on-prior", Level.HOLD, message, lesion=flag.id))
+    return found
+
+
 def _exam(images: Sequence[_Images], marks: _Marks, findings: Sequence[Finding]) -> Exam:
     volumes = [volume for one in images for volume in one.volumes]
     ct = [volume for volume in volumes if volume.quantity.kind is Kind.PLANNING_CT]
@@ -266,11 +283,13 @@ def _exam(images: Sequence[_Images], marks: _Marks, findings: Sequence[Finding])
 
 
 def _absent(mr: Sequence[Volume], marks: _Marks) -> list[Finding]:
-    kinds = {volume.quantity.kind for volume in mr}
+    """What planning would use and lacks; of the MR kinds, in the frames of the flags where there are flags."""
+    frames = {flag.grid.frame for flag in marks.flags}
+    kinds = {volume.quantity.kind for volume in mr if not frames or volume.grid.frame in frames}
     found = []
     if not marks.flag_items:
         found.append(Finding("flags-absent", Level.HOLD, "no flagged lesion among the inputs"))
-    if not kinds:
+    if not mr:
         # Whether the flags can be mapped without one, planning decides: by a shared frame or a registration they can.
         return [*found, Finding("mr-absent", Level.WARN, "there is no MR among the inputs that could be read")]
     if not kinds & {Kind.DWI, Kind.DWI_TRACE}:

@@ -145,6 +145,22 @@ def test_what_is_absent_is_said_and_held_where_planning_cannot_go_on(
     assert codes_of(intake.exam.findings) == codes
 
 
+@pytest.mark.parametrize(("day", "held"), [("20260301", ["L1", "L2"]), ("20260101", []), ("20251201", [])])
+def test_flags_on_an_older_mr_study_than_another_hold(tmp_path: Path, day: str, held: list[str]) -> None:
+    other = mr_images("later", StudyDate=day, StudyInstanceUID="1.2.3.555")
+    findings = read_inputs([write(tmp_path, whole_case(), other)]).exam.findings
+    prior = [one for one in findings if one.code == "flags-on-prior"]
+    assert [one.lesion for one in prior] == held
+    assert all(one.level is Level.HOLD and day not in one.message for one in prior)
+
+
+def test_images_in_another_frame_than_the_flags_do_not_count(tmp_path: Path, codes_of: Codes) -> None:
+    kept = [one for one in whole_case() if one.SeriesInstanceUID != uid("t1")]
+    elsewhere = mr_images("elsewhere", FrameOfReferenceUID="1.2.3.888")
+    intake = read_inputs([write(tmp_path, kept, elsewhere)])
+    assert codes_of(intake.exam.findings) == {"t1-absent": Level.WARN}
+
+
 def test_everything_refers_to_what_it_names(tmp_path: Path) -> None:
     plan = blank("1.2.840.10008.5.1.4.1.1.481.5", "plan", Modality="RTPLAN")
     plan.ReferencedStructureSetSequence = [item(ReferencedSOPInstanceUID=uid("rtss", 0))]
