@@ -260,9 +260,7 @@ def _on_prior(series: Sequence[Series], flags: Sequence[FlaggedLesion]) -> list[
     for flag in flags:
         day = days.get(flag.series_uid, "")
         if day and day < newest:
-            message = (
-                f"{flag.id} was drawn on series {flag.series_uid}, of an older MR study than another input"
-            )
+            message = f"{flag.id} was drawn on series {flag.series_uid}, of an older MR study than another input"
             found.append(Finding("flags-on-prior", Level.HOLD, message, lesion=flag.id))
     return found
 
