@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 
+from fixtures.patient import PatientSpec, write_patient
 from fixtures.standin import StandIn
 from psdt_planner.case import Assembled, Discarded, Event, Held, Output, Proposed, Received, Released, Reopened
 from psdt_planner.casebook import Casebook
 from psdt_planner.cli import app, console
 from psdt_planner.cli.errors import Exit, guarded
+from psdt_planner.cli.plan import print_dossier
+from psdt_planner.dicom.intake import read_inputs
+from psdt_planner.dossier import Dossier, load_protocol
+from psdt_planner.findings import Finding, Level, Who
+from psdt_planner.fractionation import Abstention
+from psdt_planner.planning import LesionStatus, Plan, PlannedLesion, PlanStatus
 from tests.cases.stories import REQUIRED
 from tests.nodes.objects import make, uid_of, write
 
@@ -179,3 +189,105 @@ class TestRelease:
         tell(config, RECEIVED, Assembled(1060.0, 1))
         assert psdt("case", CASE, "--config", config) == Exit.DONE
         assert "plan 1, not proposed" in capsys.readouterr().out
+
+
+MARKUP = "[/b] x :skull: [red]"
+"""What rich would trip over, or swallow, if it took it for its own markup."""
+
+
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny patient whose first flag and MR series bear names that are no markup."""
+    folder = tmp_path_factory.mktemp("tiny") / "patient"
+    write_patient(PatientSpec(seed=4, size="tiny", lesions=2), folder)
+    (folder / "truth.json").unlink()
+    flags = dcmread(folder / "flags" / "seg.dcm")
+    flags.SeriesDescription = f"Flags {MARKUP}"
+    flags.SegmentSequence[0].SegmentLabel = f"L2 vertebral body {MARKUP}"
+    flags.save_as(folder / "flags" / "seg.dcm")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lines(patient: Path) -> list[str]:
+    """What ``psdt inspect`` prints of the patient."""
+    printed = StringIO()
+    with redirect_stdout(printed), pytest.MonkeyPatch.context() as patched:
+        patched.setattr(console.out, "width", 200)
+        assert psdt("inspect", patient) == Exit.DONE
+    return printed.getvalue().splitlines()
+
+
+class TestInspect:
+    def test_it_prints_what_refers_to_what(self, patient: Path, lines: list[str]) -> None:
+        flags, organs = dcmread(patient / "flags" / "seg.dcm"), dcmread(patient / "organs" / "rtstruct.dcm")
+        (frame,) = organs.ReferencedFrameOfReferenceSequence
+        (study,) = frame.RTReferencedStudySequence
+        (series,) = study.RTReferencedSeriesSequence
+        of_flags, of_organs = end(flags.SOPInstanceUID), end(organs.SOPInstanceUID)
+        assert sorted(line for line in lines if "..." in line) == [
+            f"rtstruct {of_organs}: contours in frame of the images {end(frame.FrameOfReferenceUID)}",
+            f"rtstruct {of_organs}: contours on series planning-ct {end(series.SeriesInstanceUID)}",
+            f"seg {of_flags}: segments series dwi-trace {end(flags.ReferencedSeriesSequence[0].SeriesInstanceUID)}",
+        ]
+
+    def test_what_is_not_there_is_said_to_be_absent(self, patient: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        flags = dcmread(patient / "flags" / "seg.dcm")
+        assert psdt("inspect", patient / "flags") == Exit.HELD
+        printed = capsys.readouterr()
+        source = end(flags.ReferencedSeriesSequence[0].SeriesInstanceUID)
+        assert f"seg {end(flags.SOPInstanceUID)}: segments series absent {source}" in printed.out.splitlines()
+        assert "ct-absent" in printed.err
+
+    def test_it_prints_every_series_and_flag_as_they_are_named(self, lines: list[str]) -> None:
+        kinds = [line.split()[0] for line in lines[1:9]]
+        assert sorted(kinds) == [
+            "adc", "dixon-fat", "dixon-in", "dwi-trace", "dwi-trace", "planning-ct", "rtstruct", "seg",
+        ]  # fmt: skip
+        assert any(line.rstrip().endswith(f"Flags {MARKUP}") for line in lines[1:9])
+        assert any(line.startswith(f"L1 L2 vertebral body {MARKUP}: ") for line in lines)
+
+
+def end(uid: str) -> str:
+    return f"...{uid[-8:]}"
+
+
+class TestTextFromOutside:
+    """A label, a reason or a file's name is printed as it is, whatever brackets are in it."""
+
+    def test_plan(self, patient: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        intake = read_inputs([patient / "flags", patient / "mr"])
+        finding = Finding("lesion-uncertain", Level.HOLD, f"too uncertain: {MARKUP}", Who.PERSON, lesion="L1")
+        none = Abstention((Finding("dose-lesion-held", Level.INFO, "held", Who.PERSON),))
+        lesions = tuple(
+            PlannedLesion(flag, LesionStatus.HELD, (MARKUP,), None, (), flag.volume_ml, None, none)
+            for flag in intake.exam.flags
+        )
+        plan = Plan(PlanStatus.HELD, (finding,), intake.exam, None, lesions, None, load_protocol(None), ())
+        print_dossier(Dossier("held", (finding,), {"report.html": Path(f"{MARKUP}/report.html")}, plan))
+        printed = capsys.readouterr()
+        assert f"L1 L2 vertebral body {MARKUP} " in printed.out
+        assert f"{MARKUP}/report.html" in printed.out.splitlines()
+        assert printed.err == f"hold  lesion-uncertain: too uncertain: {MARKUP}\n"
+
+    def test_cases_and_case(self, config: Path, ours: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        tell(config, RECEIVED, *proposed(ours), Held(1150.0, f"A. {MARKUP}", f"why {MARKUP}"))
+        assert psdt("cases", "--config", config) == Exit.DONE
+        assert psdt("case", CASE, "--config", config) == Exit.DONE
+        printed = capsys.readouterr()
+        assert f"held-by-person: A. {MARKUP}: why {MARKUP}" in printed.err
+        assert any(line.rstrip().endswith(f"Held       A. {MARKUP}") for line in printed.out.splitlines())
+
+    def test_decisions(self, config: Path, ours: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        tell(config, RECEIVED, *proposed(ours))
+        assert psdt("release", CASE, "--by", MARKUP, "--config", config) == Exit.DONE
+        assert f"{CASE} is released by {MARKUP};" in capsys.readouterr().out
+
+    def test_push(self, tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        path = write(make("CT", 1), tmp_path / "ct").rename(tmp_path / "[b] x :skull:.dcm")
+        assert psdt("push", path, "--to", "tps", "--config", config) == Exit.DONE
+        assert "[b] x :skull:.dcm" in capsys.readouterr().out
+
+    def test_errors(self, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert psdt("case", MARKUP, "--config", config) == Exit.HELD
+        assert f"error there is no case '{MARKUP}'" in capsys.readouterr().err

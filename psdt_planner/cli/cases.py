@@ -55,7 +55,7 @@ def case_command(case_id: CaseId, config: ConfigFile = DEFAULT_CONFIG) -> None:
     casebook = Casebook(loaded.worker.casebook)
     case = casebook.case(case_id)
     row = next(row for row in decisions.list_cases(casebook) if row.id == case_id)
-    out.print(f"[bold]{case_id}[/] {row.state} since {_said(row.since_s)}, {row.objects} objects")
+    out.print(f"{case_id} {row.state} since {_said(row.since_s)}, {row.objects} objects", style="bold", soft_wrap=True)
     if case.plan:
         out.print(_plan(casebook, case))
     for what in row.waits_for:

@@ -12,8 +12,9 @@ from rich.text import Text
 
 from psdt_planner.findings import Finding, Level
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, markup=False, emoji=False)
+"""Text is printed as it is: labels, reasons and names come from outside, and a bracket in one is not markup."""
+err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 STYLES = {Level.HOLD: "bold red", Level.WARN: "yellow", Level.INFO: "dim"}
 ORDER = (Level.HOLD, Level.WARN, Level.INFO)
@@ -22,7 +23,7 @@ ORDER = (Level.HOLD, Level.WARN, Level.INFO)
 @contextmanager
 def progress_bar(*, shown: bool) -> Iterator[Callable[[str, int, int], None]]:
     """A bar on standard error, and what to tell it: what is being done, how much of how many."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True, disable=not (shown and err.is_terminal)) as bar:
         task = bar.add_task("starting", total=None)
         yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total or None)

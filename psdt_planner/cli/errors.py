@@ -7,7 +7,7 @@ from collections.abc import Callable
 from enum import IntEnum
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 from typer.exceptions import TyperException
 
 from dicom_nodes import errors as node_errors
@@ -49,7 +49,7 @@ def guarded(run: Callable[[], int | None]) -> int:
     try:
         status = run()
     except TyperException as error:
-        err.print(f"[bold red]usage[/] {escape(error.format_message())} (psdt --help shows how.)", soft_wrap=True)
+        _say("usage", f"{error.format_message()} (psdt --help shows how.)")
         return Exit.USAGE
     except (typer.Abort, KeyboardInterrupt):
         err.print("Interrupted.")
@@ -64,12 +64,12 @@ def guarded(run: Callable[[], int | None]) -> int:
 def _told(error: Exception) -> Exit:
     for kind, status in BY_ERROR:
         if isinstance(error, kind):
-            err.print(f"[bold red]error[/] {escape(str(error))}", soft_wrap=True)
+            _say("error", str(error))
             return status
     name = type(error).__name__
-    err.print(
-        f"[bold red]fault of psdt[/] {escape(f'{name}: {error}')}\n"
-        "Please report it with what you ran; PSDT_DEBUG=1 shows where it happened.",
-        soft_wrap=True,
-    )
+    _say("fault of psdt", f"{name}: {error}\nPlease report it with what you ran; PSDT_DEBUG=1 shows where it happened.")
     return Exit.FAULT
+
+
+def _say(kind: str, what: str) -> None:
+    err.print(Text(kind, "bold red").append(f" {what}", "default"), soft_wrap=True)

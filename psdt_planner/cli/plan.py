@@ -82,7 +82,7 @@ def print_dossier(dossier: Dossier) -> None:
     for lesion in dossier.plan.lesions:
         rows.add_row(*_cells(lesion))
     out.print(rows)
-    out.print(f"[bold]{dossier.status}[/]")
+    out.print(dossier.status, style="bold")
     for path in dossier.outputs.values():
         out.print(str(path), soft_wrap=True)
     out.print("A proposal, not a prescription: research software, not a medical device.", style="dim")
