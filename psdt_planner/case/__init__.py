@@ -21,13 +21,15 @@ from psdt_planner.case.events import (
     Released,
     Reopened,
     SendFailed,
+    Started,
 )
 from psdt_planner.case.life import Action, Case, MakePlan, Send, advance, is_old_news, wanted
-from psdt_planner.case.rules import Rules, case_id, due, missing, quiet_at_s, retry_at_s, waits_for
+from psdt_planner.case.rules import PLAN_STARTS, Rules, case_id, due, missing, quiet_at_s, retry_at_s, waits_for
 from psdt_planner.case.table import TABLE, State
 
 __all__ = [
     "EVENT_KINDS",
+    "PLAN_STARTS",
     "TABLE",
     "Action",
     "Assembled",
@@ -48,6 +50,7 @@ __all__ = [
     "Rules",
     "Send",
     "SendFailed",
+    "Started",
     "State",
     "advance",
     "case_id",

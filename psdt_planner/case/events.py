@@ -74,6 +74,14 @@ class Assembled:
 
 
 @dataclass(frozen=True)
+class Started:
+    """The making of a plan begins; what follows is its end, or a process that was killed."""
+
+    at_s: float
+    plan: int
+
+
+@dataclass(frozen=True)
 class Proposed:
     """A plan was made, and nothing in it holds the case."""
 
@@ -149,6 +157,7 @@ Event = (
     Received
     | Conflicted
     | Assembled
+    | Started
     | Proposed
     | PlanHeld
     | Released
@@ -164,6 +173,7 @@ EVENT_KINDS: Mapping[str, type[Event]] = MappingProxyType(
         "received": Received,
         "conflicted": Conflicted,
         "assembled": Assembled,
+        "started": Started,
         "proposed": Proposed,
         "plan-held": PlanHeld,
         "released": Released,

@@ -23,6 +23,7 @@ from psdt_planner.case.events import (
     Released,
     Reopened,
     SendFailed,
+    Started,
 )
 from psdt_planner.case.table import (
     ASSEMBLING,
@@ -51,6 +52,7 @@ class Case:
         items: what came in, by SOP Instance UID.
         conflicts: SHA-256 of data sets in quarantine.
         plan: number of the latest plan; 0 before the first.
+        starts: how often the making of that plan was begun.
         outputs: of the plan that is proposed, released or sent; empty otherwise.
         findings: of the plan, of a person who holds the case, of sending.
         stopped: held by more than the plan's findings: a new object does not reopen the case, only a person does.
@@ -69,6 +71,7 @@ class Case:
     items: Mapping[str, Item] = field(default_factory=lambda: MappingProxyType({}))
     conflicts: frozenset[str] = frozenset()
     plan: int = 0
+    starts: int = 0
     outputs: tuple[Output, ...] = ()
     findings: tuple[Finding, ...] = ()
     stopped: bool = False
@@ -210,7 +213,13 @@ def _(event: Conflicted, case: Case) -> Case:
 @_after.register
 def _(event: Assembled, case: Case) -> Case:
     _require_plan(case, event.plan - 1)
-    return replace(case, state=PLANNING, plan=event.plan)
+    return replace(case, state=PLANNING, plan=event.plan, starts=0)
+
+
+@_after.register
+def _(event: Started, case: Case) -> Case:
+    _require_plan(case, event.plan)
+    return replace(case, starts=case.starts + 1)
 
 
 @_after.register

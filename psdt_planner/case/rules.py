@@ -6,10 +6,13 @@ import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from psdt_planner.case.events import Assembled
+from psdt_planner.case.events import Assembled, PlanHeld
 from psdt_planner.case.life import Case, outstanding
 from psdt_planner.case.table import ASSEMBLING, FAILED, HELD, PLANNING, PROPOSED, RELEASED, State
-from psdt_planner.findings import Level
+from psdt_planner.findings import Finding, Level, Who
+
+PLAN_STARTS = 3
+"""A plan that was begun so often without an end is not begun again: it may be what kills the process."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,13 @@ def case_id(salt: bytes, *identity: str) -> str:
     return f"{letters[:5]}-{letters[5:]}"
 
 
-def due(case: Case, now_s: float, rules: Rules) -> Assembled | None:
-    """The event that time alone brings about, or None while there is none."""
+def due(case: Case, now_s: float, rules: Rules) -> Assembled | PlanHeld | None:
+    """The event that needs nothing from outside: the set was quiet, or its plan never ends; else None."""
     if case.state is ASSEMBLING and not missing(case) and now_s >= quiet_at_s(case, rules):
         return Assembled(now_s, case.plan + 1)
+    if case.state is PLANNING and case.starts >= PLAN_STARTS:
+        message = f"the plan was begun {case.starts} times and never came to an end; is there enough memory?"
+        return PlanHeld(now_s, case.plan, (Finding("plan-failed", Level.HOLD, message, Who.PERSON, value=case.starts),))
     return None
 
 

@@ -23,6 +23,7 @@ from psdt_planner.case.events import (
     Released,
     Reopened,
     SendFailed,
+    Started,
 )
 
 
@@ -63,6 +64,7 @@ TABLE: Mapping[State, Mapping[type[Event], tuple[State, ...]]] = MappingProxyTyp
         PLANNING: {
             Received: (ASSEMBLING,),
             Conflicted: (HELD,),
+            Started: (PLANNING,),
             Proposed: (PROPOSED,),
             PlanHeld: (HELD,),
             Held: (HELD,),

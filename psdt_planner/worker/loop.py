@@ -37,6 +37,7 @@ from psdt_planner.case import (
     Received,
     Send,
     SendFailed,
+    Started,
     case_id,
     due,
     is_old_news,
@@ -141,13 +142,14 @@ class Worker:
 
     def _carry_on(self, case: Case, now_s: float) -> bool:
         did = False
-        event: Assembled | None = due(case, now_s, self._rules)
+        event: Assembled | PlanHeld | None = due(case, now_s, self._rules)
         if event is not None:
             case = self._append(case.id, event)
             did = True
         for action in wanted(case):
             if isinstance(action, MakePlan):
-                self._record_plan(case.id, self._plan(case.id, action, now_s))
+                if action in wanted(self._append(case.id, Started(now_s, action.plan))):
+                    self._record_plan(case.id, self._plan(case.id, action, now_s))
                 did = True
             elif now_s >= action.not_before_s:
                 self._send(case, action, now_s)

@@ -21,6 +21,7 @@ from psdt_planner.case import (
     Reopened,
     Rules,
     SendFailed,
+    Started,
     State,
     advance,
 )
@@ -94,6 +95,7 @@ EVENTS: Mapping[str, Callable[[Case], Event]] = {
     "received": lambda _: Received(2000.0, (item("CT", 2, 2000.0),)),
     "conflicted": lambda _: Conflicted(2000.0, REQUIRED[0].sop_instance_uid, "ab" * 32),
     "assembled": lambda case: Assembled(2000.0, case.plan + 1),
+    "started": lambda case: Started(2000.0, case.plan),
     "proposed": lambda case: Proposed(2000.0, case.plan, outputs(case.plan), ()),
     "plan-held": lambda case: PlanHeld(2000.0, case.plan, (HOLD,)),
     "released": lambda case: Released(2000.0, "B. Person", case.plan),

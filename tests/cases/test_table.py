@@ -12,7 +12,7 @@ from tests.cases.stories import EVENTS, in_state
 
 LEGAL = {
     "assembling": "received conflicted assembled held discarded",
-    "planning": "received conflicted proposed plan-held held discarded",
+    "planning": "received conflicted started proposed plan-held held discarded",
     "held": "received conflicted held reopened discarded",
     "proposed": "received conflicted released held reopened discarded",
     "released": "received conflicted delivered send-failed held",
@@ -33,6 +33,7 @@ NEXT = {
     ("assembling", "discarded"): "discarded",
     ("planning", "received"): "assembling",
     ("planning", "conflicted"): "held",
+    ("planning", "started"): "planning",
     ("planning", "proposed"): "proposed",
     ("planning", "plan-held"): "held",
     ("planning", "held"): "held",

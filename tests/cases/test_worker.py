@@ -17,7 +17,7 @@ from dicom_nodes.index import Index
 from dicom_nodes.sender import Sent
 from dicom_nodes.statuses import Meaning, Next, find
 from dicom_nodes.storage import Storage
-from psdt_planner.case import Case, Send, State, wanted
+from psdt_planner.case import PLAN_STARTS, Case, Send, State, wanted
 from psdt_planner.casebook import Casebook
 from psdt_planner.errors import CaseStateError, GeometryError
 from psdt_planner.findings import Finding, Level, Who
@@ -489,6 +489,31 @@ class TestRestart:
         house.until_idle(START_S + 70)
         assert (house.case.state, house.case.plan) == (State.PROPOSED, 1)
         assert outside.plans[0] == outside.plans[1]
+        house.close()
+
+    def test_a_plan_that_kills_the_process_each_time_is_held_for_a_person(
+        self, house: House, outside: Outside, tmp_path: Path
+    ) -> None:
+        def die(_inputs: Sequence[Path], _out: Path) -> FakeDossier:
+            raise Killed
+
+        outside.plan = die
+        house.receive(write_set(tmp_path / "in", slices=2), START_S)
+        for number in range(1, PLAN_STARTS + 1):
+            with pytest.raises(Killed):
+                house.until_idle(START_S + 60)
+            assert (house.case.state, len(outside.plans)) == (State.PLANNING, number)
+            house = house.restart()
+        house.until_idle(START_S + 70)
+        assert (house.case.state, len(outside.plans)) == (State.HELD, PLAN_STARTS)
+        (finding,) = house.case.findings
+        assert (finding.code, finding.level, finding.value) == ("plan-failed", Level.HOLD, PLAN_STARTS)
+        assert house.case == house.casebook.replay(house.case.id)
+
+        outside.plan = None
+        reopen(house.casebook, house.case.id, "A. Person", START_S + 80)
+        house.until_idle(START_S + 80)
+        assert (house.case.state, house.case.plan, house.case.starts) == (State.PROPOSED, 2, 1)
         house.close()
 
     @pytest.mark.parametrize("sent_before", [0, 1, 2, 3])
