@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import socket
 
-from pynetdicom import _config
+from pynetdicom import _config, evt
 from pynetdicom.ae import ApplicationEntity
 
 _config.LOG_HANDLER_LEVEL = "none"  # its handlers format every PDU and print data sets; this package logs for itself
@@ -22,3 +23,14 @@ def application_entity(ae_title: str, timeout_s: float, maximum_pdu_bytes: int =
     entity.network_timeout = timeout_s
     entity.maximum_pdu_size = maximum_pdu_bytes
     return entity
+
+
+def without_delay(event: evt.Event) -> None:
+    """Send each part of a message at once: a handler of ``EVT_CONN_OPEN``.
+
+    A message goes out in several small writes. The system holds the second back until the first is acknowledged, and
+    the peer waits 40 ms with that: every object would take so long (RFC 896 against RFC 1122 4.2.3.2).
+    """
+    transport = event.assoc.dul.socket
+    if transport is not None and transport.socket is not None:
+        transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -23,7 +23,7 @@ from pynetdicom.events import Event
 from pynetdicom.transport import ThreadedAssociationServer
 
 from dicom_nodes import statuses
-from dicom_nodes.ae import application_entity
+from dicom_nodes.ae import application_entity, without_delay
 from dicom_nodes.config import NodeConfig
 from dicom_nodes.errors import ConfigurationError, IncompleteObjectError, UnreadableObjectError, trail
 from dicom_nodes.headers import Header, is_uid, read_header
@@ -76,7 +76,11 @@ class Listener:
         contexts = [build_context(uid, list(TRANSFER_SYNTAXES)) for uid in STORAGE_CLASSES]
         contexts.append(build_context(VERIFICATION))
         address = (self._config.host, self._config.port)
-        handlers: list[evt.EventHandlerType] = [(evt.EVT_C_STORE, self._on_store), (evt.EVT_REJECTED, self._on_reject)]
+        handlers: list[evt.EventHandlerType] = [
+            (evt.EVT_C_STORE, self._on_store),
+            (evt.EVT_REJECTED, self._on_reject),
+            (evt.EVT_CONN_OPEN, without_delay),
+        ]
         try:
             self._server = entity.start_server(address, block=False, contexts=contexts, evt_handlers=handlers)
         except OSError as error:

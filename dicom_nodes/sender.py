@@ -8,11 +8,11 @@ from itertools import islice
 from pathlib import Path
 
 import structlog
-from pynetdicom import build_context
+from pynetdicom import build_context, evt
 from pynetdicom.association import Association
 
 from dicom_nodes import statuses
-from dicom_nodes.ae import application_entity
+from dicom_nodes.ae import application_entity, without_delay
 from dicom_nodes.config import Peer
 from dicom_nodes.errors import ObjectError
 from dicom_nodes.headers import Header, read_file_header
@@ -78,7 +78,8 @@ def _context(header: Header) -> tuple[str, str]:
 def _send_group(headers: dict[Path, Header], peer: Peer, calling_ae_title: str) -> Sequence[Sent]:
     entity = application_entity(calling_ae_title, peer.timeout_s)
     contexts = [build_context(*pair) for pair in sorted({_context(header) for header in headers.values()})]
-    association = entity.associate(peer.host, peer.port, contexts, ae_title=peer.ae_title)
+    handlers: list[evt.EventHandlerType] = [(evt.EVT_CONN_OPEN, without_delay)]
+    association = entity.associate(peer.host, peer.port, contexts, ae_title=peer.ae_title, evt_handlers=handlers)
     if not association.is_established:
         reason = no_association(association)
         log.warning("no association", peer=peer.ae_title, reason=reason)
