@@ -197,6 +197,7 @@ def test_a_flag_on_dwi_is_moved_back_by_the_shift() -> None:
     dwi = mr_volume(Kind.DWI_TRACE, shift_mm=shift_mm)
     found = registered(off(2.0), RegistrationSource.COMPUTED, dwi=dwi, on_dwi=True)
     assert found.epi_shift_mm == pytest.approx(shift_mm, abs=0.8)
+    assert found.method.endswith(f"EPI shift of {found.epi_shift_mm:.1f} mm undone"), "a reader is told"
     seen = truth().inverse().apply(CENTRE_CT) + np.array([0.0, shift_mm, 0.0])
     assert np.linalg.norm(found.ct_from_mr.apply(seen) - CENTRE_CT) < 1.5
     assert "epi-shift-unknown" not in warned(found)

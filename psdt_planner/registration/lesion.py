@@ -311,10 +311,13 @@ def _with_epi(base: LesionRegistration, shift: EpiShift | None, undo: Points, pl
         message = f"The EPI shift at {place.lesion} could not be estimated: flagged on DWI, it stands uncorrected."
         note = Finding("epi-shift-unknown", Level.WARN, message, Who.PERSON, lesion=place.lesion)
         findings = (*findings, note)
+    shift_mm = shift.shift_mm if trusted and shift else 0.0
+    said = f"EPI shift of {shift_mm:.1f} mm undone" if trusted else "EPI shift not corrected"
     return replace(
         base,
         ct_from_mr=base.ct_from_mr @ Rigid(matrix, frame, frame),
+        method=f"{base.method}; {said}",
         uncertainty_mm=float(np.hypot(base.uncertainty_mm, left)),
-        epi_shift_mm=shift.shift_mm if trusted and shift else 0.0,
+        epi_shift_mm=shift_mm,
         findings=findings,
     )
