@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from fixtures.patient import PatientSpec, Region, Size, write_patient
+from fixtures.patient import PatientSpec, Size, write_patient
+from fixtures.regions import Region
 from psdt_planner import __version__
 from psdt_planner.dicom.intake import read_inputs
 from psdt_planner.dossier import load_protocol

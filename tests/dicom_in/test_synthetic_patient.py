@@ -15,8 +15,8 @@ from psdt_planner.findings import Level
 from psdt_planner.images import Kind
 from psdt_planner.lesions import MaskKind, Side
 
-READING = [variant for variant in Variant if FLAWS[variant].finding and variant is not Variant.LESION_OUTSIDE_CT]
-"""Wrong cases that reading can notice; whether a lesion lies outside the CT is known once it is mapped."""
+READING = [variant for variant in Variant if FLAWS[variant].finding and not FLAWS[variant].mapped]
+"""Wrong cases that reading can notice; the others show once the lesions are mapped."""
 
 
 def inputs(folder: Path) -> list[Path]:

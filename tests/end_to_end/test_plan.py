@@ -17,7 +17,7 @@ import SimpleITK as sitk
 from pydicom import dcmread
 
 from fixtures.patient import PatientSpec, Size, write_patient
-from fixtures.variants import Variant
+from fixtures.variants import FLAWS, Variant
 from psdt_planner.dossier import load_protocol, make_dossier
 from psdt_planner.dossier.make import DICOM_OUTPUTS
 from psdt_planner.errors import InputError
@@ -193,9 +193,17 @@ def test_a_held_run_takes_the_structure_set_of_an_earlier_one_away(planned: Plan
 # refusals -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("variant", [variant for variant in Variant if variant is not Variant.NONE])
+NOT_NOTICED_YET = {Variant.FLAG_SIDE_WRONG, Variant.OTHER_PATIENTS_MR}
+WRONG = [
+    pytest.param(variant, marks=[pytest.mark.xfail(strict=True)] if variant in NOT_NOTICED_YET else [])
+    for variant in Variant
+    if FLAWS[variant].finding
+]
+
+
+@pytest.mark.parametrize("variant", WRONG)
 def test_a_wrong_case_is_held_by_its_named_reason(variant: Variant, tmp_path: Path) -> None:
-    size: Size = "small" if variant is Variant.LESION_OUTSIDE_CT else "tiny"  # only this one is mapped at all
+    size: Size = "small" if FLAWS[variant].mapped else "tiny"
     write_patient(PatientSpec(seed=3, region="thorax", size=size, lesions=3, variant=variant), tmp_path / "in")
     expected = json.loads((tmp_path / "in" / "truth.json").read_text())["expected_finding"]
     done = psdt("plan", tmp_path / "in", "--out", tmp_path / "out", "--json")
