@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from psdt_planner.deformation import Deformation
 from psdt_planner.findings import Finding
 from psdt_planner.geometry import Rigid
 from psdt_planner.images import Kind, Volume
@@ -29,17 +30,37 @@ class Organ:
     contours: tuple[Contour, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class ImportedRegistration:
-    """A rigid transform that came in as a Spatial Registration object.
+@dataclass(frozen=True)
+class Limit:
+    """Images of one series that a registration is limited to.
 
     Attributes:
-        transform: target frame from source frame, as the object says.
-        source_uid: SOPInstanceUID of the object.
+        frame: Frame of Reference UID of the images; empty where they are not among the inputs.
+        series_uid: their SeriesInstanceUID; empty where they are not among the inputs.
+        images: their SOP Instance UIDs.
+        of: how many images the series has.
     """
 
-    transform: Rigid
+    frame: str
+    series_uid: str
+    images: frozenset[str]
+    of: int
+
+
+@dataclass(frozen=True, eq=False)
+class ImportedRegistration:
+    """A transform that came in as one item of a Spatial Registration or Deformable Spatial Registration object.
+
+    Attributes:
+        transform: target frame from source frame, as the object says. A rigid item leads to the object's frame; a
+            deformable one leads away from it.
+        source_uid: SOPInstanceUID of the object.
+        limits: the images of the item's frame that it holds for; empty where it holds for the whole frame.
+    """
+
+    transform: Rigid | Deformation
     source_uid: str
+    limits: tuple[Limit, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +72,7 @@ class Exam:
         mr: every MR series that could be read, each with its kind and b-value.
         flags: in order of their ids.
         organs: on the planning CT, as the TPS sent them.
-        registrations: rigid, as sent.
+        registrations: rigid and deformable, as sent.
         findings: everything that reading found out.
     """
 

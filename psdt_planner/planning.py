@@ -157,7 +157,14 @@ def plan(
     channels = _channels(exam, frames[0])
     progress("whole body", 0, len(exam.flags))
     try:
-        registration = register_case(exam.planning_ct, frames[0], channels.whole_body, exam.registrations, seed=seed)
+        registration = register_case(
+            exam.planning_ct,
+            frames[0],
+            channels.whole_body,
+            exam.registrations,
+            seed=seed,
+            drawn_on={flag.series_uid for flag in exam.flags},
+        )
     except DecisionNeededError as error:
         finding = Finding("mr-absent", Level.HOLD, str(error), Who.SENDER)
         return _unmapped(exam, protocol, exclusions, (finding,))
@@ -383,11 +390,20 @@ def _finished(
 
 
 def _unused(exam: Exam, registration: CaseRegistration) -> Iterator[Finding]:
-    """Registration objects that join other frames than the flags' and the CT's."""
-    frames = {registration.ct_from_mr.target, registration.ct_from_mr.source}
-    for imported in exam.registrations:
-        if {imported.transform.target, imported.transform.source} != frames:
-            message = f"Spatial Registration object {imported.source_uid} joins other frames, and was not used."
+    """Registration objects by which the flags' frame is not joined to the CT's, alone or in a chain.
+
+    One that joins the flags' frame for other images than the flags' is a warning: whoever sent it may have meant them.
+    """
+    frame = registration.ct_from_mr.source
+    limited = {one.source_uid for one in exam.registrations if any(limit.frame == frame for limit in one.limits)}
+    for uid in dict.fromkeys(one.source_uid for one in exam.registrations):
+        if uid in registration.objects:
+            continue
+        if uid in limited:
+            message = f"Spatial Registration object {uid} holds for other images than the flags were drawn on, and was "
+            yield Finding("registration-not-used", Level.WARN, f"{message}not used.", Who.SENDER)
+        else:
+            message = f"Spatial Registration object {uid} joins other frames, and was not used."
             yield Finding("registration-not-used", Level.INFO, message, Who.SENDER)
 
 

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "psdt_planner"
 FLOORS = (
     ("errors", "findings"),
     ("geometry", "radiobiology"),
-    ("images", "lesions", "shapes", "protocol"),
+    ("images", "lesions", "shapes", "protocol", "deformation"),
     ("exam",),
     ("registration", "contours", "structures", "fractionation"),
     ("planning", "case"),

@@ -14,7 +14,8 @@ from psdt_planner.dicom.flags import ImageIndex, compared
 from psdt_planner.dicom.kinds import KIND_OF_CLASS, MAPPING_KINDS, is_localizer
 from psdt_planner.dicom.patients import compare_patients
 from psdt_planner.dicom.references import Reference, references
-from psdt_planner.dicom.registration_in import read_registration
+from psdt_planner.dicom.registration_in import KnownImages, read_registration
+from psdt_planner.dicom.registration_out import ReferredImage
 from psdt_planner.dicom.rtstruct_in import read_structure_set
 from psdt_planner.dicom.seg_in import read_segmentation
 from psdt_planner.dicom.series import Series, VolumeStack, group, is_single_frame, stacks_of
@@ -64,6 +65,7 @@ class Intake:
     Attributes:
         exam: what planning starts from; its findings are all findings, those of the series among them.
         ct_headers: of the planning CT, without pixels, in slice order; empty where there is none.
+        mr_images: every MR image that names its study, to be referred to; by series, then SOP Instance UID.
         series: ordered by SeriesInstanceUID.
         other: objects that belong to no series, or do not say to which.
         files: every readable file, ordered by name and hash; the same bytes once.
@@ -72,6 +74,7 @@ class Intake:
 
     exam: Exam
     ct_headers: tuple[Dataset, ...]
+    mr_images: tuple[ReferredImage, ...]
     series: tuple[SeriesSummary, ...]
     other: tuple[InputFile, ...]
     files: tuple[InputFile, ...]
@@ -123,6 +126,7 @@ def read_inputs(paths: Sequence[Path], *, progress: Callable[[int, int], None] |
         return Intake(
             exam=exam,
             ct_headers=_ct_headers(images),
+            mr_images=_mr_images(series),
             series=tuple(_summary(one, images) for one in series),
             other=tuple(header.file for header in nameless),
             files=tuple(sorted(files, key=lambda file: (file.name, file.sha256))),
@@ -212,17 +216,23 @@ def _read_marks(series: Sequence[Series], images: ImageIndex) -> _Marks:
         findings += read.findings
         items += read.items
     registrations: list[ImportedRegistration] = []
-    frame_of_image = {
-        header.file.sop_instance_uid: text_or_empty(header.dataset, "FrameOfReferenceUID")
-        for one in series
-        if one.uid in images.kinds
-        for header in one.headers
-    }
+    known = _known_images(series, images)
     for header in (header for one in series if one.kind is Kind.REGISTRATION for header in one.headers):
-        found, odd = read_registration(header, frame_of_image)
+        found, odd = read_registration(header, known)
         registrations += found
         findings += odd
     return _Marks(tuple(flags), tuple(organs), tuple(registrations), (*findings, *compared(flags)), items)
+
+
+def _known_images(series: Sequence[Series], images: ImageIndex) -> KnownImages:
+    """Frame and series of every image, for registrations that name images."""
+    headers = [(one.uid, header) for one in series if one.uid in images.kinds for header in one.headers]
+    return KnownImages(
+        frame_of={
+            header.file.sop_instance_uid: text_or_empty(header.dataset, "FrameOfReferenceUID") for _, header in headers
+        },
+        series_of={header.file.sop_instance_uid: uid for uid, header in headers},
+    )
 
 
 def _unidentified(nameless: Sequence[Header]) -> list[Finding]:
@@ -304,6 +314,11 @@ def _ct_headers(images: Sequence[_Images]) -> tuple[Dataset, ...]:
         if one.series.kind is Kind.PLANNING_CT and one.stacks and one.stacks[0].stack.grid is not None:
             return tuple(each.header.dataset for each in one.stacks[0].stack.slices)
     return ()
+
+
+def _mr_images(series: Sequence[Series]) -> tuple[ReferredImage, ...]:
+    headers = [header.dataset for one in series if one.is_mr for header in one.headers]
+    return tuple(ReferredImage.of(header) for header in headers if text_or_empty(header, "StudyInstanceUID"))
 
 
 def _summary(series: Series, images: Sequence[_Images]) -> SeriesSummary:

@@ -120,8 +120,10 @@ def _dicom(made: Plan, intake: Intake, stamp: Stamp) -> dict[str, bytes]:
     rtstruct = write_rtstruct(made.structure_set, intake.ct_headers, flags, stamp)
     read_back(rtstruct, made.structure_set, intake.ct_headers, flags)
     pdf = proposal_pdf(made, version=__version__, made_at=stamp.created, patient=patient_of(intake))
+    ct_from_mr = made.registration.ct_from_mr
+    mr_images = [image for image in intake.mr_images if image.frame_of_reference_uid == ct_from_mr.source]
     return {
-        "registration.dcm": write_registration(made.registration.ct_from_mr, intake.ct_headers, (), stamp),
+        "registration.dcm": write_registration(ct_from_mr, intake.ct_headers, mr_images, stamp),
         "proposal.dcm": write_pdf(pdf, intake.ct_headers, "psdt PROPOSAL", stamp),
         "rtstruct.dcm": rtstruct,
     }

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from numpy.typing import ArrayLike
+
+from psdt_planner.deformation import Deformation
 from psdt_planner.findings import Finding
 from psdt_planner.geometry import Rigid
 
@@ -28,6 +31,9 @@ class CaseRegistration:
         margin: of a computed one, how much better the winning start was than the runner-up (mutual information at
             5 mm); None otherwise, or where there was no runner-up.
         findings: what speaks against it.
+        objects: of an imported one, SOP Instance UIDs of the registration objects that join the frames.
+        deformation: of a deformable one, what they say together, between the two frames, either way; ``ct_from_mr`` is
+            then the rigid transform nearest to it over the body.
     """
 
     ct_from_mr: Rigid
@@ -35,6 +41,28 @@ class CaseRegistration:
     method: str
     margin: float | None = None
     findings: tuple[Finding, ...] = ()
+    objects: tuple[str, ...] = ()
+    deformation: Deformation | None = None
+
+    def around(self, place_mm: ArrayLike) -> Rigid:
+        """``ct_from_mr`` around a place ``(3,)`` of the MR; of a deformable one, the rigid transform nearest to it.
+
+        Raises:
+            DeformationError: around this place there is none; ``finding`` of the error tells why.
+        """
+        if self.deformation is None:
+            return self.ct_from_mr
+        return self.deformation.rigid_around(place_mm, self.ct_from_mr.source).rigid
+
+    def residual_mm(self, place_mm: ArrayLike) -> float:
+        """How far `around` lies from the imported deformation near a place of the MR at most; 0 of a rigid one.
+
+        Raises:
+            DeformationError: as `around`.
+        """
+        if self.deformation is None:
+            return 0.0
+        return self.deformation.rigid_around(place_mm, self.ct_from_mr.source).residual_mm
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from psdt_planner.exam import Exam
 from psdt_planner.findings import Level
 from psdt_planner.fractionation import Proposal
-from psdt_planner.geometry import Grid
+from psdt_planner.geometry import Grid, Rigid
 from psdt_planner.images import Volume
 from psdt_planner.planning import Plan, PlannedLesion, PlanStatus
 from psdt_planner.report import words
@@ -120,7 +120,8 @@ def _inputs(exam: Exam) -> Iterator[InputRow]:
         names = ", ".join(organ.name for organ in exam.organs if organ.source_uid == uid)
         yield InputRow("organs", f"{names}; not evaluated", uid)
     for registration in exam.registrations:
-        yield InputRow("registration", "rigid", registration.source_uid)
+        kind = "rigid" if isinstance(registration.transform, Rigid) else "deformable"
+        yield InputRow("registration", kind, registration.source_uid)
 
 
 def _series(what: str, volume: Volume) -> InputRow:

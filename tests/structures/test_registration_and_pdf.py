@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +18,7 @@ from pydicom import Dataset, dcmread, dcmwrite
 
 from psdt_planner.dicom.identity import Stamp
 from psdt_planner.dicom.pdf_out import document_of, write_pdf
-from psdt_planner.dicom.registration_out import check_registration, write_registration
+from psdt_planner.dicom.registration_out import ReferredImage, check_registration, write_registration
 from psdt_planner.errors import FaultError, GeometryError, InputError, MissingAttributeError, ReadBackError
 from psdt_planner.geometry import Rigid
 from tests.peers import require_peer
@@ -35,7 +36,9 @@ from tests.structures.scenes import (
 )
 
 CT = ct_headers(ct_grid())
-MR = [*mr_headers(), *mr_headers(2, series=3, study=1)]
+MR_HEADERS = [*mr_headers(), *mr_headers(2, series=3, study=1)]
+MR = [ReferredImage.of(header) for header in MR_HEADERS]
+CT_IMAGES = [ReferredImage.of(header) for header in CT]
 PDF = b"%PDF-1.4\n%psdt\n1 0 obj\n"
 
 
@@ -83,15 +86,32 @@ def test_reg_itk_inverse():
 def test_all_images_are_referred_to_by_study_and_series():
     dataset = read(write_registration(STILL, CT, MR, STAMP))
     ct, mr = dataset.RegistrationSequence
-    assert len(ct.ReferencedImageSequence) == len(CT)
-    assert len(mr.ReferencedImageSequence) == 5
+    for item, headers in ((ct, CT), (mr, MR_HEADERS)):
+        named = [(one.ReferencedSOPClassUID, one.ReferencedSOPInstanceUID) for one in item.ReferencedImageSequence]
+        assert named == [(header.SOPClassUID, header.SOPInstanceUID) for header in headers]
     same = {
         series.SeriesInstanceUID: len(series.ReferencedInstanceSequence) for series in dataset.ReferencedSeriesSequence
     }
-    assert same == {CT[0].SeriesInstanceUID: len(CT), MR[-1].SeriesInstanceUID: 2}
+    assert same == {CT[0].SeriesInstanceUID: len(CT), MR[-1].series_instance_uid: 2}
     (other,) = dataset.StudiesContainingOtherReferencedInstancesSequence
-    assert other.StudyInstanceUID == MR[0].StudyInstanceUID
+    assert other.StudyInstanceUID == MR[0].study_instance_uid
     assert [len(series.ReferencedInstanceSequence) for series in other.ReferencedSeriesSequence] == [3]
+
+
+def test_the_words_to_refer_to_an_image_are_those_of_its_header():
+    header = MR_HEADERS[0]
+    assert MR[0] == ReferredImage(
+        header.SOPClassUID,
+        header.SOPInstanceUID,
+        header.SeriesInstanceUID,
+        header.StudyInstanceUID,
+        MR_FRAME,
+        "PH-1",
+    )
+    nameless = clone(header)
+    del nameless.StudyInstanceUID
+    with pytest.raises(MissingAttributeError, match="StudyInstanceUID is missing"):
+        ReferredImage.of(nameless)
 
 
 def test_without_mr_headers_the_frames_alone_are_told():
@@ -113,17 +133,13 @@ def test_a_shared_frame_is_the_identity_or_nothing():
 def test_registration_of_other_frames_or_patients_is_refused():
     with pytest.raises(GeometryError, match="does not lead to the CT's frame"):
         write_registration(STILL.inverse(), CT, (), STAMP)
-    strange = [clone(header) for header in MR]
-    strange[1].FrameOfReferenceUID = "1.9"
+    strange = [MR[0], replace(MR[1], frame_of_reference_uid="1.9")]
     with pytest.raises(GeometryError, match="an MR image is in another frame"):
         write_registration(STILL, CT, strange, STAMP)
-    strange = [clone(header) for header in MR]
-    strange[1].PatientID = "PH-2"
+    with pytest.raises(GeometryError, match="an MR image is in another frame"):
+        write_registration(STILL, CT, [replace(MR[0], frame_of_reference_uid="")], STAMP)
     with pytest.raises(InputError, match="an MR image of another patient"):
-        write_registration(STILL, CT, strange, STAMP)
-    del strange[0].FrameOfReferenceUID
-    with pytest.raises(MissingAttributeError, match="FrameOfReferenceUID is missing"):
-        write_registration(STILL, CT, strange, STAMP)
+        write_registration(STILL, CT, [MR[0], replace(MR[1], patient_id="PH-2")], STAMP)
 
 
 def spoilt(data: bytes, change) -> bytes:
@@ -142,14 +158,19 @@ def spoilt(data: bytes, change) -> bytes:
         (lambda ds: setattr(ds, "FrameOfReferenceUID", MR_FRAME), "is of the frames"),
         (lambda ds: put(ds, 0, 3, "0.5"), "the CT's item is not the identity"),
         (lambda ds: put(ds, 1, 3, "0.5"), r"a place \d+\.\d+ mm away"),
+        (lambda ds: ds.RegistrationSequence[0].ReferencedImageSequence.pop(), "the CT's item does not name its 40"),
+        (lambda ds: ds.RegistrationSequence[1].ReferencedImageSequence.reverse(), "the MR's item does not name its 5"),
+        (lambda ds: ds.ReferencedSeriesSequence.pop(), "by their study and series"),
+        (lambda ds: ds.ReferencedSeriesSequence[0].ReferencedInstanceSequence.pop(), "by their study and series"),
+        (lambda ds: setattr(ds, "StudyInstanceUID", "1.9"), "by their study and series"),
     ],
 )
 def test_a_registration_that_reads_back_otherwise_is_named(change, words):
     ct_from_mr = moved(np.random.default_rng(1))
     data = write_registration(ct_from_mr, CT, MR, STAMP)
-    check_registration(data, ct_from_mr)
+    check_registration(data, ct_from_mr, CT_IMAGES, MR)
     with pytest.raises(ReadBackError, match=words):
-        check_registration(spoilt(data, change), ct_from_mr)
+        check_registration(spoilt(data, change), ct_from_mr, CT_IMAGES, MR)
 
 
 def put(dataset: Dataset, item: int, place: int, text: str) -> None:
@@ -164,7 +185,7 @@ def test_an_inverted_registration_is_named():
     ct_from_mr = moved(np.random.default_rng(1))
     backwards = Rigid(ct_from_mr.inverse().matrix, CT_FRAME, MR_FRAME)
     with pytest.raises(ReadBackError, match="mm away"):
-        check_registration(write_registration(backwards, CT, MR, STAMP), ct_from_mr)
+        check_registration(write_registration(backwards, CT, MR, STAMP), ct_from_mr, CT_IMAGES, MR)
 
 
 @pytest.mark.parametrize("document", [PDF, PDF + b"x"])
@@ -217,7 +238,8 @@ def test_ds_raise(monkeypatch):
 @pytest.mark.peer
 def test_dciodvfy_and_dcentvfy_find_nothing(tmp_path: Path):
     require_peer("dciodvfy", "dcentvfy")
-    registration = write_registration(moved(np.random.default_rng(7)), CT, MR, STAMP)
+    many = [*MR, *(replace(MR[0], sop_instance_uid=f"1.2.3.{n}", series_instance_uid="1.2.3") for n in range(1, 1000))]
+    registration = write_registration(moved(np.random.default_rng(7)), CT, many, STAMP)
     folder = tmp_path / "ct"
     folder.mkdir()
     save_ct(CT, folder)
