@@ -43,7 +43,8 @@ def register_case(
         drawn_on: SeriesInstanceUIDs that the flags were drawn on; a registration that is limited to images counts only
             where it names images of these.
 
-    Of several ways through the objects the shortest leads, then the first in order of SOP Instance UID. Findings, all
+    Of several ways through the objects the shortest leads, of these one that names the flags' images, then the first in
+    order of SOP Instance UID. Findings, all
     at level hold: ``registration-contradictory`` and ``registration-per-image`` where ways disagree (`routes`),
     ``registration-inverted`` where the images fit the inverse far better, ``registration-outside-grid`` where a
     deformable one is defined nowhere in the CT. What a computed one may carry, `register_whole_body` says.

@@ -57,7 +57,7 @@ class Route:
 def routes(
     imported: Sequence[ImportedRegistration], mr_frame: str, ct_frame: str, series_of: Mapping[str, Collection[str]]
 ) -> tuple[Route, ...]:
-    """Every way from the MR's frame to the CT's, the shortest first, then by the objects' UIDs.
+    """Every way from the MR's frame to the CT's: the shortest first, then what names the images, then by UIDs.
 
     No frame is passed twice, and no more than `LONGEST_CHAIN` steps are made. An item that is limited to images of the
     MR's or the CT's frame counts only where it names images of the series that matter there.
@@ -70,7 +70,7 @@ def routes(
     usable = [one for one in imported if _counts(one, series_of)]
     ordered = sorted(usable, key=lambda one: one.source_uid)
     found = [Route(steps, _joined(steps, mr_frame)) for steps in _chains(ordered, mr_frame, ct_frame, ())]
-    return tuple(sorted(found, key=lambda route: (len(route.steps), route.objects)))
+    return tuple(sorted(found, key=lambda route: (len(route.steps), not route.limited, route.objects)))
 
 
 def _counts(registration: ImportedRegistration, series_of: Mapping[str, Collection[str]]) -> bool:
