@@ -10,7 +10,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from psdt_planner.errors import InputError
-from psdt_planner.exam import Exam, ImportedRegistration
+from psdt_planner.exam import Exam, ImportedRegistration, Limit
 from psdt_planner.findings import Finding, Level
 from psdt_planner.fractionation import Abstention, Proposal
 from psdt_planner.geometry import Grid, Rigid
@@ -197,6 +197,30 @@ def test_a_registration_of_other_frames_is_said_to_be_unused(protocol: Protocol)
     made = plan(exam(registrations=(other,)), protocol)
     assert made.status is PlanStatus.PROPOSED
     assert codes(made, Level.INFO) == {"registration-not-used"}
+
+
+def test_a_registration_that_is_a_part_of_the_chain_is_used_and_another_of_the_same_object_is_not_told(
+    protocol: Protocol,
+) -> None:
+    steps = (Rigid(np.eye(4), "1.2.8", MR), Rigid(np.eye(4), CT, "1.2.8"), Rigid(np.eye(4), CT, "1.2.9"))
+    sent = tuple(ImportedRegistration(step, uid) for step, uid in zip(steps, ("1.6", "1.7", "1.7"), strict=True))
+    unused = ImportedRegistration(Rigid(np.eye(4), CT, "1.2.9"), "1.8")
+    made = plan(exam(sphere(1, CENTRES[0], frame=MR), registrations=(*sent, unused)), protocol)
+    assert made.registration is not None
+    assert made.registration.objects == ("1.6", "1.7")
+    told = [finding.message for finding in made.findings if finding.code == "registration-not-used"]
+    assert len(told) == 1
+    assert "1.8" in told[0]
+
+
+def test_a_registration_for_other_images_than_the_flags_is_a_warning(protocol: Protocol) -> None:
+    flag = replace(sphere(1, CENTRES[0], frame=MR), series_uid="1.3.2")
+    right, other = Rigid(np.eye(4), CT, MR), Limit(MR, "1.3.3", frozenset({"1.4.1"}), 1)
+    sent = (ImportedRegistration(right, "1.6"), ImportedRegistration(right, "1.7", (other,)))
+    made = plan(exam(flag, registrations=sent), protocol)
+    (told,) = (finding for finding in made.findings if finding.code == "registration-not-used")
+    assert told.level is Level.WARN
+    assert "1.7 holds for other images" in told.message
 
 
 def test_an_adc_map_that_does_not_hold_the_lesion_says_nothing_of_it(protocol: Protocol) -> None:

@@ -46,6 +46,8 @@ def _named(kind: Kind, ds: Dataset) -> Iterator[tuple[str, str]]:
     elif kind is Kind.REGISTRATION:
         for item in items_if_any(ds, "RegistrationSequence"):
             yield text_or_empty(item, "FrameOfReferenceUID"), "registers frame"
+        for item in items_if_any(ds, "DeformableRegistrationSequence"):
+            yield text_or_empty(item, "SourceFrameOfReferenceUID"), "deforms frame"
     elif kind is Kind.SR:
         for study in items_if_any(ds, "CurrentRequestedProcedureEvidenceSequence"):
             for item in items_if_any(study, "ReferencedSeriesSequence"):

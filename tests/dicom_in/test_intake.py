@@ -22,6 +22,7 @@ from psdt_planner.images import Kind
 from tests.dicom_in.objects import (
     CT_FRAME,
     MR_FRAME,
+    MR_STUDY,
     blank,
     ct_images,
     dwi_images,
@@ -73,6 +74,7 @@ def told(intake: Intake) -> dict[str, Any]:
         "hashes": sorted(file.sha256 for file in intake.files),
         "references": intake.references,
         "ct": [str(header.SOPInstanceUID) for header in intake.ct_headers],
+        "mr": intake.mr_images,
     }
 
 
@@ -99,6 +101,18 @@ def test_ct_headers_follow_the_slices_and_hold_no_pixels(tmp_path: Path) -> None
     positions = [[float(mm) for mm in header.ImagePositionPatient] for header in intake.ct_headers]
     assert np.allclose(positions, ct.grid.slice_origins_mm)
     assert not any("PixelData" in header for header in intake.ct_headers)
+
+
+def test_every_mr_image_can_be_referred_to_and_nothing_else(tmp_path: Path) -> None:
+    """By series, then UID; an image without its study cannot be referred to by it, and is left out."""
+    lost = mr_images("lost", StudyInstanceUID=None)
+    intake = read_inputs([write(tmp_path, whole_case(), lost)])
+    by_series = {name: sorted(uid(name, n) for n in range(5)) for name in ("t1", "adc", "dwi-900")}
+    by_series["dwi-900"] = sorted([*by_series["dwi-900"], *(uid("dwi-50", n) for n in range(5))])
+    expected = [(uid(name), instance) for name in sorted(by_series, key=uid) for instance in by_series[name]]
+    assert [(one.series_instance_uid, one.sop_instance_uid) for one in intake.mr_images] == expected
+    first = intake.mr_images[0]
+    assert (first.study_instance_uid, first.frame_of_reference_uid, first.patient_id) == (MR_STUDY, MR_FRAME, "P-1")
 
 
 @pytest.fixture(scope="module")

@@ -353,6 +353,11 @@ def test_an_object_of_the_mr_s_frame_deforms_the_mr() -> None:
     assert (one(found).transform.target, one(found).transform.source) == (CT_FRAME, MR_FRAME)
 
 
+def test_inspection_tells_which_frame_an_object_deforms(tmp_path: Path) -> None:
+    intake = read_inputs([write(tmp_path, deformable_object(telling_vectors()))])
+    assert [(reference.to_uid, reference.what) for reference in intake.references] == [(MR_FRAME, "deforms frame")]
+
+
 def test_big_endian_vectors_are_the_same_vectors(tmp_path: Path) -> None:
     ds = deformable_object(telling_vectors(), order=">")
     ds.file_meta.TransferSyntaxUID = ExplicitVRBigEndian

@@ -111,6 +111,10 @@ def test_the_registration_object_says_what_the_plan_says(planned: Planned) -> No
     np.testing.assert_allclose(
         np.array(matrix, float).reshape(4, 4), planned.plan["registration"]["ct_from_mr"], atol=1e-6
     )
+    sent = [dcmread(path, stop_before_pixels=True) for path in (planned.inputs / "mr").rglob("*.dcm")]
+    named = [image.ReferencedSOPInstanceUID for image in mr.ReferencedImageSequence]
+    assert len(named) > 50
+    assert sorted(named) == sorted(image.SOPInstanceUID for image in sent)
 
 
 @pytest.mark.parametrize("name", DICOM_OUTPUTS)
