@@ -1,4 +1,7 @@
-"""``./run bench NAME [--json]``: one part of psdt beside a peer, interleaved in one run; ratio = ours / peer."""
+"""``./run bench NAME [--json]``: one part of psdt beside peers, interleaved in one run; ratio = ours / peer.
+
+Exits with 1 where a bar is missed.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +11,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.mapping import bench_mapping
+from benchmarks.rows import Outcome, Row, as_json, as_text
 from fixtures.patient import PatientSpec, write_patient
 
 REPEATS = 3
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure beside its peer's."""
-
-    work: str
-    ours: float
-    peer: float
-    peer_name: str
-    unit: str
-
-    @property
-    def ratio(self) -> float:
-        return self.ours / self.peer
 
 
 @dataclass(frozen=True)
@@ -88,7 +78,7 @@ method.Execute(fixed, moving)
 """One rigid fit of the whole body by SimpleITK near its defaults, from a perfect start: the least that anybody pays."""
 
 
-def bench_plan() -> list[Row]:
+def bench_plan(_chosen: argparse.Namespace) -> Outcome:
     """``psdt plan`` on the full-size patient with eight lesions, beside one whole-body rigid fit by SimpleITK."""
     with tempfile.TemporaryDirectory(prefix="psdt-bench-") as name:
         folder = Path(name)
@@ -100,31 +90,39 @@ def bench_plan() -> list[Row]:
             ours.append(run_measured([psdt, "plan", *inputs, "--out", str(folder / "out")]))
             peers.append(run_measured([sys.executable, "-c", PEER, str(folder / "in")]))
     rigid = "SimpleITK, one rigid fit from a perfect start"
-    return [
+    rows = (
         Row("plan, 8 lesions", median(ours, lambda u: u.cpu_s), median(peers, lambda u: u.cpu_s), rigid, "CPU s"),
         Row("plan, 8 lesions", median(ours, lambda u: u.memory_mb), median(peers, lambda u: u.memory_mb), rigid, "MB"),
-    ]
+    )
+    return Outcome(rows)
 
 
 def median(uses: list[Use], of: Callable[[Use], float]) -> float:
     return sorted(of(use) for use in uses)[len(uses) // 2]
 
 
-BENCHES = {"plan": bench_plan}
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="./run bench", description=__doc__)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="print JSON rows")
+    names = parser.add_subparsers(metavar="NAME", required=True)
+    names.add_parser("plan", parents=[common], help="psdt plan beside one rigid fit").set_defaults(bench=bench_plan)
+    mapping = names.add_parser("mapping", parents=[common], help="the mapping beside SimpleITK, plastimatch and others")
+    mapping.add_argument("--seeds", type=int, default=1, help="seeds; four patients each (default 1)")
+    mapping.add_argument("--first", type=int, default=1, help="first seed (default 1)")
+    mapping.add_argument("--patients", type=Path, help="folder with patients of an earlier run; missing ones are added")
+    mapping.set_defaults(bench=bench_mapping)
+    return parser
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="./run bench", description=__doc__)
-    parser.add_argument("name", choices=sorted(BENCHES))
-    parser.add_argument("--json", action="store_true", help="print JSON rows")
-    chosen = parser.parse_args()
-    rows = BENCHES[chosen.name]()
+    chosen = _parser().parse_args()
+    outcome: Outcome = chosen.bench(chosen)
     if chosen.json:
-        print(json.dumps([{**asdict(row), "ratio": row.ratio} for row in rows]))
-        return 0
-    for row in rows:
-        print(f"{row.work:20} {row.ours:8.1f} {row.unit:6} {row.peer:8.1f} ({row.peer_name})  ratio {row.ratio:.2f}")
-    return 0
+        print(json.dumps(as_json(outcome.rows)))
+    else:
+        print("\n".join(part for part in (outcome.text, as_text(outcome.rows)) if part))
+    return 1 if any(row.missed for row in outcome.rows) else 0
 
 
 if __name__ == "__main__":
