@@ -136,6 +136,16 @@ def test_an_undefined_vector_leaves_its_neighbourhood_undefined_and_no_more() ->
     assert np.isfinite(deformation.apply(grid.mm_from_index([[1.0, 3.0, 3.0], [0.5, 2.5, 2.5]]))).all()
 
 
+def test_a_point_on_a_vector_takes_nothing_from_its_neighbours() -> None:
+    """On a lattice of whole millimetres, where the index of a vector is exact."""
+    grid = Grid.regular(np.diag([2.0, 2.0, 2.0, 1.0])[[2, 1, 0, 3]], (4, 5, 6), CT)
+    vectors = noise(grid, 1.0)
+    vectors[2, 3, 3] = np.nan
+    at = np.array([6.0, 6.0, 2.0])
+    np.testing.assert_array_equal(grid.index_from_mm(at), [1.0, 3.0, 3.0])
+    np.testing.assert_allclose(displaced(grid, vectors).apply(at), at + vectors[1, 3, 3], rtol=1e-6)
+
+
 def test_the_jacobian_is_the_slope_of_the_way() -> None:
     grid = lattice()
     deformation = field(grid, noise(grid, 2.0))
