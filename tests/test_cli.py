@@ -157,7 +157,42 @@ class TestRelease:
         assert capsys.readouterr().out.splitlines() == [
             f"{CASE} is released by A. Person; psdt serve sends it.",
             "plan 1, proposed 1970-01-01 00:18:20 UTC",
+            "registration: not assessed",
         ]
+
+    def test_the_person_says_how_far_the_registration_may_be_used(
+        self, config: Path, ours: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        tell(config, RECEIVED, *proposed(ours))
+        person = ("--by", "A. Person", "--config", config)
+        assert psdt("release", CASE, *person, "--registration-use", "1") == Exit.DONE
+        assert capsys.readouterr().out.splitlines()[-1] == "registration: level 1, locally aligned"
+        assert psdt("case", CASE, "--config", config) == Exit.DONE
+        assert "released by A. Person; registration: level 1, locally aligned" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("level", [3, 4])
+    def test_a_registration_that_carries_no_targets_is_not_released(
+        self, config: Path, ours: Path, level: int, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        tell(config, RECEIVED, *proposed(ours))
+        assert psdt("release", CASE, "--by", "A. Person", "--registration-use", level, "--config", config) == Exit.HELD
+        assert f"(level {level}) carries no targets: the plan is not released" in capsys.readouterr().err
+        assert psdt("case", CASE, "--config", config) == Exit.DONE
+        assert capsys.readouterr().out.startswith(f"{CASE} proposed since"), "nothing was stored"
+
+    @pytest.mark.parametrize("level", ["5", "-1", "good"])
+    def test_there_is_no_other_level(self, config: Path, ours: Path, level: str) -> None:
+        tell(config, RECEIVED, *proposed(ours))
+        assert (
+            psdt("release", CASE, "--by", "A. Person", f"--registration-use={level}", "--config", config) == Exit.USAGE
+        )
+
+    def test_a_release_without_a_level_is_shown_as_not_assessed(
+        self, config: Path, ours: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        tell(config, RECEIVED, *proposed(ours), RELEASED)
+        assert psdt("case", CASE, "--config", config) == Exit.DONE
+        assert "released by A. Person; registration: not assessed" in capsys.readouterr().out
 
     def test_of_several_plans_the_person_says_which(
         self, config: Path, ours: Path, capsys: pytest.CaptureFixture[str]

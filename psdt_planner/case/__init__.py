@@ -26,10 +26,13 @@ from psdt_planner.case.events import (
 from psdt_planner.case.life import Action, Case, MakePlan, Send, advance, is_old_news, wanted
 from psdt_planner.case.rules import PLAN_STARTS, Rules, case_id, due, missing, quiet_at_s, retry_at_s, waits_for
 from psdt_planner.case.table import TABLE, State
+from psdt_planner.case.uses import NOT_ASSESSED, REGISTRATION_USES, RegistrationUse, use_in_words
 
 __all__ = [
     "EVENT_KINDS",
+    "NOT_ASSESSED",
     "PLAN_STARTS",
+    "REGISTRATION_USES",
     "TABLE",
     "Action",
     "Assembled",
@@ -45,6 +48,7 @@ __all__ = [
     "PlanHeld",
     "Proposed",
     "Received",
+    "RegistrationUse",
     "Released",
     "Reopened",
     "Rules",
@@ -59,6 +63,7 @@ __all__ = [
     "missing",
     "quiet_at_s",
     "retry_at_s",
+    "use_in_words",
     "waits_for",
     "wanted",
 ]

@@ -102,11 +102,17 @@ class PlanHeld:
 
 @dataclass(frozen=True)
 class Released:
-    """A person has looked at a plan and released it."""
+    """A person has looked at a plan and released it.
+
+    Attributes:
+        registration_use: level of `uses.REGISTRATION_USES` that the person gives the registration; None where it was
+            not assessed, as in every release before there was such a level.
+    """
 
     at_s: float
     by: str
     plan: int
+    registration_use: int | None = None
 
 
 @dataclass(frozen=True)

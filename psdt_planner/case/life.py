@@ -37,6 +37,7 @@ from psdt_planner.case.table import (
     TABLE,
     State,
 )
+from psdt_planner.case.uses import REGISTRATION_USES
 from psdt_planner.errors import CaseStateError, FaultError
 from psdt_planner.findings import Finding, Level, Who
 
@@ -58,6 +59,7 @@ class Case:
         stopped: held by more than the plan's findings: a new object does not reopen the case, only a person does.
         made: SHA-256 of every output of every plan, by SOP Instance UID.
         released_by: who released the plan that is released or sent; empty otherwise.
+        registration_use: the level that this person gave the registration; None where it was not assessed.
         cleared: SOP Instance UIDs of all outputs that were ever released.
         delivered: those that the destination has taken.
         attempts: failed attempts to send since the release.
@@ -77,6 +79,7 @@ class Case:
     stopped: bool = False
     made: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     released_by: str = ""
+    registration_use: int | None = None
     cleared: frozenset[str] = frozenset()
     delivered: frozenset[str] = frozenset()
     attempts: int = 0
@@ -167,7 +170,15 @@ def outstanding(case: Case) -> tuple[Output, ...]:
 def _without_plan(case: Case) -> Case:
     """The case ready to begin again: what came in and what went out stay, the plan does not."""
     return replace(
-        case, state=ASSEMBLING, outputs=(), findings=(), stopped=False, released_by="", attempts=0, retry_at_s=0.0
+        case,
+        state=ASSEMBLING,
+        outputs=(),
+        findings=(),
+        stopped=False,
+        released_by="",
+        registration_use=None,
+        attempts=0,
+        retry_at_s=0.0,
     )
 
 
@@ -183,6 +194,22 @@ def _require_name(case: Case, by: str) -> None:
 def _require_plan(case: Case, plan: int) -> None:
     if plan != case.plan:
         raise CaseStateError(f"the case is at plan {case.plan}, not {plan}", where=case.id, todo="Look at it again.")
+
+
+def _require_use(case: Case, level: int | None) -> None:
+    """Nothing goes out on a registration that the releasing person does not trust with a target."""
+    if level is None:
+        return
+    if not 0 <= level < len(REGISTRATION_USES):
+        last = len(REGISTRATION_USES) - 1
+        raise CaseStateError(f"a registration's use is a level from 0 to {last}, not {level}", where=case.id)
+    use = REGISTRATION_USES[level]
+    if not use.for_targets:
+        raise CaseStateError(
+            f"a registration that is {use.name} (level {level}) carries no targets: the plan is not released",
+            where=case.id,
+            todo="Hold the case, or send a better registration and let it begin again.",
+        )
 
 
 @singledispatch
@@ -251,12 +278,14 @@ def _(event: PlanHeld, case: Case) -> Case:
 def _(event: Released, case: Case) -> Case:
     _require_name(case, event.by)
     _require_plan(case, event.plan)
+    _require_use(case, event.registration_use)
     cleared = case.cleared | {output.sop_instance_uid for output in case.outputs}
     findings = tuple(finding for finding in case.findings if finding.code != "send-failed")
     return replace(
         case,
         state=RELEASED,
         released_by=event.by,
+        registration_use=event.registration_use,
         cleared=cleared,
         findings=findings,
         attempts=0,

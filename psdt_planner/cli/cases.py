@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from psdt_planner.case import Case
+from psdt_planner.case import Case, use_in_words
 from psdt_planner.casebook import Casebook
 from psdt_planner.cli.console import out, print_findings, table
 from psdt_planner.cli.node import DEFAULT_CONFIG, ConfigFile
@@ -32,6 +32,11 @@ def _plan(casebook: Casebook, case: Case) -> str:
     """The number of the latest plan, and when it was proposed."""
     at_s = decisions.proposed_at_s(casebook, case.id)
     return f"plan {case.plan}, not proposed" if at_s is None else f"plan {case.plan}, proposed {_said(at_s)}"
+
+
+def _release(case: Case) -> str:
+    """Who released the plan, and what this person said of the registration."""
+    return f"released by {case.released_by}; registration: {use_in_words(case.registration_use)}"
 
 
 def cases_command(config: ConfigFile = DEFAULT_CONFIG) -> None:
@@ -58,6 +63,8 @@ def case_command(case_id: CaseId, config: ConfigFile = DEFAULT_CONFIG) -> None:
     out.print(f"{case_id} {row.state} since {_said(row.since_s)}, {row.objects} objects", style="bold", soft_wrap=True)
     if case.plan:
         out.print(_plan(casebook, case))
+    if case.released_by:
+        out.print(_release(case), soft_wrap=True)
     for what in row.waits_for:
         out.print(f"waits for {what}", soft_wrap=True)
     print_findings(case.findings)
@@ -80,19 +87,32 @@ def release_command(
             help="The plan that was looked at; refused if it is no longer the latest. Needed once there were several.",
         ),
     ] = None,
+    registration_use: Annotated[
+        int | None,
+        typer.Option(
+            "--registration-use",
+            metavar="0..4",
+            min=0,
+            max=4,
+            help="How far the registration may be used, as you saw it (AAPM TG-132): 0 whole scan aligned, 1 locally "
+            "aligned, 2 usable with a risk of deformation, 3 diagnosis only, 4 not acceptable; 3 and 4 are refused.",
+        ),
+    ] = None,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Let a proposed case go out: structure set, registration and proposal, by the person who looked at them.
 
     A case that new objects or a reopening gave another plan is released only with --plan: the person says which plan it
     was that they looked at. [bold]psdt case ID[/] shows its number; its report lies in the folder plan-N of the case.
+    --registration-use stands in the casebook with the name of the person; without it the registration is not assessed.
 
     Example: [bold]psdt release 3f9c-a21b --by "A. Reader" --plan 1[/]
     """
     casebook = _casebook(config)
-    case = decisions.release(casebook, case_id, by, time.time(), plan)
+    case = decisions.release(casebook, case_id, by, time.time(), plan, registration_use=registration_use)
     out.print(f"{case.id} is {case.state.value} by {by}; psdt serve sends it.", soft_wrap=True)
     out.print(_plan(casebook, case))
+    out.print(f"registration: {use_in_words(case.registration_use)}")
 
 
 def hold_command(case_id: CaseId, by: By, reason: Reason, config: ConfigFile = DEFAULT_CONFIG) -> None:

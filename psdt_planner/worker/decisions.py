@@ -35,16 +35,26 @@ def list_cases(casebook: Casebook) -> tuple[CaseRow, ...]:
     return tuple(_row(case) for case in casebook.cases())
 
 
-def release(casebook: Casebook, case_id: str, by: str, now_s: float, plan: int | None = None) -> Case:
+def release(
+    casebook: Casebook,
+    case_id: str,
+    by: str,
+    now_s: float,
+    plan: int | None = None,
+    *,
+    registration_use: int | None = None,
+) -> Case:
     """Let the outputs of a proposed case go out; ``by`` is the person who has looked at them.
 
     Args:
         plan: number of the plan that was looked at, to be refused if another one has taken its place. It may be left
             out only while the case has had one plan, which then is the one that was looked at.
+        registration_use: the level of `case.REGISTRATION_USES` that this person gives the registration; None where it
+            was not assessed.
 
     Raises:
         CaseStateError: the case is neither proposed nor failed, ``by`` is empty, the plan is another one, or it is left
-            out where there were several.
+            out where there were several; or the registration is of a level that carries no targets.
         InputError: there is no such case.
     """
     case = casebook.case(case_id)
@@ -54,7 +64,7 @@ def release(casebook: Casebook, case_id: str, by: str, now_s: float, plan: int |
             where=case_id,
             todo=f"If it was the latest, release it with --plan {case.plan}.",
         )
-    return casebook.append(case_id, Released(now_s, by, case.plan if plan is None else plan))
+    return casebook.append(case_id, Released(now_s, by, case.plan if plan is None else plan, registration_use))
 
 
 def proposed_at_s(casebook: Casebook, case_id: str) -> float | None:

@@ -59,6 +59,28 @@ def test_cases_are_listed_in_the_order_in_which_they_began(casebook: Casebook) -
     ]
 
 
+def test_the_level_of_a_release_comes_back(casebook: Casebook, url: str) -> None:
+    for event in (*PROPOSED, Released(1200.0, "A. Person", 1, 2)):
+        casebook.append(ID, event)
+    again = Casebook(url)
+    assert again.history(ID)[-1] == Released(1200.0, "A. Person", 1, registration_use=2)
+    assert again.case(ID).registration_use == 2
+    again.close()
+
+
+def test_a_release_of_before_there_were_levels_still_reads(casebook: Casebook, url: str) -> None:
+    for event in RELEASED:
+        casebook.append(ID, event)
+    path = url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path)) as database, database:
+        old = '{"at_s":1200.0,"by":"A. Person","plan":1}'
+        assert database.execute("UPDATE events SET payload = ? WHERE kind = 'released'", [old]).rowcount == 1
+    again = Casebook(url)
+    assert again.history(ID)[-1] == Released(1200.0, "A. Person", 1, registration_use=None)
+    assert (again.case(ID).state, again.case(ID).registration_use) == (State.RELEASED, None)
+    again.close()
+
+
 def test_only_objects_open_a_case(casebook: Casebook) -> None:
     with pytest.raises(InputError, match="no case 'NO-CASE'"):
         casebook.append("NO-CASE", Held(1.0, "A. Person", "typing error"))

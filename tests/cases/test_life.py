@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from psdt_planner.case import (
+    NOT_ASSESSED,
+    REGISTRATION_USES,
     Assembled,
     Case,
     Conflicted,
@@ -32,6 +34,7 @@ from psdt_planner.case import (
     missing,
     quiet_at_s,
     retry_at_s,
+    use_in_words,
     waits_for,
     wanted,
 )
@@ -212,6 +215,37 @@ class TestPersons:
             ("held-by-person", "B. Person: wrong patient?"),
             ("discarded", "C. Person: yes"),
         ]
+
+
+class TestRegistrationUse:
+    """The level that the releasing person gives the registration, by AAPM TG-132: 0 to 2 carry targets."""
+
+    @pytest.mark.parametrize("level", [None, 0, 1, 2])
+    def test_a_level_that_carries_targets_stays_with_the_release(self, level: int | None) -> None:
+        case = tell(*PROPOSED, Released(1200.0, "A. Person", 1, level))
+        assert (case.state, case.released_by, case.registration_use) == (State.RELEASED, "A. Person", level)
+
+    @pytest.mark.parametrize("level", [3, 4])
+    @pytest.mark.parametrize("state", [State.PROPOSED, State.FAILED])
+    def test_a_level_that_carries_none_refuses_the_release(self, state: State, level: int) -> None:
+        with pytest.raises(CaseStateError, match=rf"\(level {level}\) carries no targets: the plan is not released"):
+            advance(in_state(state), Released(2000.0, "A. Person", 1, level))
+
+    @pytest.mark.parametrize("level", [-1, 5])
+    def test_a_level_off_the_scale_is_refused(self, level: int) -> None:
+        with pytest.raises(CaseStateError, match=f"a level from 0 to 4, not {level}"):
+            advance(in_state(State.PROPOSED), Released(2000.0, "A. Person", 1, level))
+
+    def test_each_release_stands_for_itself(self) -> None:
+        failed = tell(*PROPOSED, Released(1200.0, "A. Person", 1, 1), SendFailed(1210.0, "away", None))
+        assert tell(Released(3000.0, "B. Person", 1), case=failed).registration_use is None, "B. gave none"
+        assert tell(Reopened(3000.0, "B. Person"), case=failed).registration_use is None, "another plan comes"
+
+    def test_the_scale_has_five_levels_in_order_and_words_for_each(self) -> None:
+        assert [use.level for use in REGISTRATION_USES] == [0, 1, 2, 3, 4]
+        assert [use.for_targets for use in REGISTRATION_USES] == [True, True, True, False, False]
+        assert use_in_words(2) == "level 2, usable with a risk of deformation"
+        assert use_in_words(None) == NOT_ASSESSED == "not assessed"
 
 
 class TestSending:
