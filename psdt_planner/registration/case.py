@@ -44,10 +44,10 @@ def register_case(
             where it names images of these.
 
     Of several ways through the objects the shortest leads, of these one that names the flags' images, then the first in
-    order of SOP Instance UID. Findings, all
-    at level hold: ``registration-contradictory`` and ``registration-per-image`` where ways disagree (`routes`),
-    ``registration-inverted`` where the images fit the inverse far better, ``registration-outside-grid`` where a
-    deformable one is defined nowhere in the CT. What a computed one may carry, `register_whole_body` says.
+    order of SOP Instance UID. Findings, all at level hold: ``registration-contradictory`` and
+    ``registration-per-image`` where ways disagree (`routes`), ``registration-inverted`` where the images fit the
+    inverse far better, ``registration-outside-grid`` where a deformable one is defined nowhere in the CT. What a
+    computed one may carry, `register_whole_body` says.
 
     Raises:
         DecisionNeededError: nothing joins the two frames and there is no MR to compute from.
