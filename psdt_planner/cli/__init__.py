@@ -7,6 +7,7 @@ import sys
 import typer
 
 from psdt_planner.cli import cases, node
+from psdt_planner.cli.commission import commission_command
 from psdt_planner.cli.errors import guarded
 from psdt_planner.cli.plan import inspect_command, plan_command
 
@@ -33,6 +34,7 @@ for name, command in (
     ("discard", cases.discard_command),
     ("push", node.push_command),
     ("echo", node.echo_command),
+    ("commission", commission_command),
 ):
     app.command(name)(command)
 
