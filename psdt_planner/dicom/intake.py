@@ -34,6 +34,7 @@ class SeriesSummary:
     """What one series is, for a person to look through.
 
     Attributes:
+        date: of acquisition, else of the series, else of the study, as sent; empty where none is stated.
         b_values_s_per_mm2: number of images by b-value, ascending.
         b_value_source: where the b-values were read, joined by semicolons; empty without any.
         adc_unit_mm2_per_s: what one number of the map as rescaled is; None where it is no ADC map or unknown.
@@ -48,6 +49,7 @@ class SeriesSummary:
     kind: Kind
     images: int
     description: str
+    date: str = ""
     frame_of_reference_uid: str = ""
     b_values_s_per_mm2: tuple[tuple[float, int], ...] = ()
     b_value_source: str = ""
@@ -330,6 +332,7 @@ def _summary(series: Series, images: Sequence[_Images]) -> SeriesSummary:
         kind=series.kind,
         images=len(series.headers),
         description=series.text("SeriesDescription"),
+        date=series.text("AcquisitionDate") or series.text("SeriesDate") or series.text("StudyDate"),
         frame_of_reference_uid=next(iter(frames)) if len(frames) == 1 else "",
     )
     for one in images:

@@ -17,7 +17,7 @@ from psdt_planner.dicom.pdf_out import write_pdf
 from psdt_planner.dicom.registration_out import write_registration
 from psdt_planner.dicom.rtstruct_out import read_back, write_rtstruct
 from psdt_planner.dossier.files import remove, write_whole
-from psdt_planner.dossier.manifest import manifest_json
+from psdt_planner.dossier.manifest import image_series, manifest_json
 from psdt_planner.dossier.plan_json import plan_json
 from psdt_planner.errors import ConfigurationError
 from psdt_planner.findings import Finding
@@ -100,10 +100,10 @@ def make_dossier(
     stamp = Stamp(created, _entropy(intake, protocol, exclusions))
     progress("writing", 0, 1)
     objects = _dicom(made, intake, stamp) if made.status is PlanStatus.PROPOSED else {}
-    pages = {
-        "plan.json": _json(plan_json(made)),
-        "report.html": render_report(made, version=__version__, made_at=created, patient=patient_of(intake)).encode(),
-    }
+    report = render_report(
+        made, version=__version__, made_at=created, patient=patient_of(intake), series=image_series(intake)
+    )
+    pages = {"plan.json": _json(plan_json(made)), "report.html": report.encode()}
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in {**pages, **objects}.items()}
     pages["manifest.json"] = _json(manifest_json(made, intake, hashes, created))
     # The objects come last: whatever interrupts this, no structure set stands without its plan, report and manifest.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from importlib import metadata
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from psdt_planner import __version__
 from psdt_planner.dicom.intake import Intake
 from psdt_planner.planning import Plan
+from psdt_planner.report import ImageSeries, RegistrationRecord, registration_records
 
 SCHEMA = 1
 
@@ -31,9 +33,22 @@ def manifest_json(plan: Plan, intake: Intake, output_sha256: Mapping[str, str], 
             for file in sorted(intake.files, key=lambda file: (file.sop_instance_uid, file.sha256))
         ],
         "transforms": _transforms(plan),
+        "registration_records": [_record(record) for record in registration_records(plan, image_series(intake))],
         "exclusions": [{"lesion": e.lesion, "reason": e.reason, "by": e.by} for e in plan.exclusions],
         "outputs": [{"name": name, "sha256": digest} for name, digest in sorted(output_sha256.items())],
     }
+
+
+def image_series(intake: Intake) -> tuple[ImageSeries, ...]:
+    """What a reader would look a series up by, of every series that came in."""
+    return tuple(
+        ImageSeries(summary.series_instance_uid, summary.modality, summary.description, summary.date)
+        for summary in intake.series
+    )
+
+
+def _record(record: RegistrationRecord) -> dict[str, Any]:
+    return {**asdict(record), "direction": record.direction}
 
 
 def _versions() -> dict[str, str]:

@@ -2,5 +2,6 @@
 
 from psdt_planner.report.page import render_report
 from psdt_planner.report.pdf import proposal_pdf
+from psdt_planner.report.registration_record import ImageSeries, RegistrationRecord, registration_records
 
-__all__ = ["proposal_pdf", "render_report"]
+__all__ = ["ImageSeries", "RegistrationRecord", "proposal_pdf", "registration_records", "render_report"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from psdt_planner.case import REGISTRATION_USES
 from psdt_planner.exam import Exam
 from psdt_planner.findings import Level
 from psdt_planner.fractionation import Proposal
@@ -17,6 +18,7 @@ from psdt_planner.images import Volume
 from psdt_planner.planning import Plan, PlannedLesion, PlanStatus
 from psdt_planner.report import words
 from psdt_planner.report.pictures import FLAG_COLOUR, LINE_STYLE, Picture, pictures, series_name
+from psdt_planner.report.registration_record import ImageSeries, registration_records
 
 DASHES = {"-": "solid", "--": "dashed", ":": "dotted"}
 """Line styles of the pictures as CSS has them."""
@@ -54,7 +56,9 @@ class LesionView:
     proposal: Proposal | None
 
 
-def render_report(plan: Plan, *, version: str, made_at: datetime, patient: str = "") -> str:
+def render_report(
+    plan: Plan, *, version: str, made_at: datetime, patient: str = "", series: Iterable[ImageSeries] = ()
+) -> str:
     """The report as HTML, with its style and pictures inside.
 
     What holds the case and what has no dose comes first. Everything that came in as text is escaped. The same
@@ -65,6 +69,7 @@ def render_report(plan: Plan, *, version: str, made_at: datetime, patient: str =
         version: of psdt.
         made_at: when the plan was made, with its time zone.
         patient: how the reader knows the patient; shown as given. Empty where the report is to name nobody.
+        series: descriptions and dates of what came in, for the record of each registration.
     """
     environment = Environment(
         loader=PackageLoader("psdt_planner.report"),
@@ -82,6 +87,8 @@ def render_report(plan: Plan, *, version: str, made_at: datetime, patient: str =
         lesions=[_view(lesion, plan.exam, with_pictures=True) for lesion in plan.lesions],
         findings=words.by_weight(plan.findings),
         inputs=list(_inputs(plan.exam)),
+        records=registration_records(plan, series),
+        uses=REGISTRATION_USES,
         methods=words.methods(plan, version),
         words=words,
         version=version,

@@ -229,6 +229,23 @@ def test_neither_the_patient_nor_a_folder_is_in_what_inspect_prints(tmp_path: Pa
         assert private not in text
 
 
+@pytest.mark.parametrize(
+    ("dates", "date"),
+    [
+        ({"AcquisitionDate": "20260103", "SeriesDate": "20260102"}, "20260103"),
+        ({"SeriesDate": "20260102"}, "20260102"),
+        ({}, "20260101"),
+        ({"StudyDate": ""}, ""),
+    ],
+    ids=["acquisition", "series", "study", "none"],
+)
+def test_the_date_of_a_series_is_the_nearest_to_its_acquisition(
+    tmp_path: Path, dates: dict[str, str], date: str
+) -> None:
+    (summary,) = read_inputs([write(tmp_path, mr_images(**dates))]).series
+    assert summary.date == date
+
+
 def test_the_findings_of_a_series_are_among_all_findings(tmp_path: Path) -> None:
     images = ct_images()
     del images[2]

@@ -92,6 +92,29 @@ def test_the_manifest_names_every_file_with_its_hash(planned: Planned) -> None:
     assert {entry["sha256"] for entry in manifest["inputs"]} == sent
 
 
+def test_the_manifest_and_the_report_hold_a_record_of_each_registration(planned: Planned) -> None:
+    """Images by series and date, direction, method, region and figures; its use is for a person to say."""
+    manifest = json.loads((planned.out / "manifest.json").read_text(encoding="utf-8"))
+    records = manifest["registration_records"]
+    assert [record["of"] for record in records] == ["case", *(lesion["id"] for lesion in planned.plan["lesions"])]
+    ct = dcmread(next((planned.inputs / "ct").rglob("*.dcm")), stop_before_pixels=True)
+    t1 = dcmread(next((planned.inputs / "mr" / "t1").rglob("*.dcm")), stop_before_pixels=True)
+    for record in records:
+        assert record["direction"] == "MR (moving) to CT (stationary)"
+        assert record["stationary"]["series_instance_uid"] == ct.SeriesInstanceUID
+        moving = {one["series_instance_uid"]: one["date"] for one in record["moving"]}
+        assert moving[t1.SeriesInstanceUID] == t1.AcquisitionDate
+        assert (record["stationary_frame"], record["moving_frame"]) == (ct.FrameOfReferenceUID, t1.FrameOfReferenceUID)
+        assert record["source"] == "computed"
+        assert record["use"] == "not assessed"
+    for record, lesion in zip(records[1:], planned.plan["lesions"], strict=True):
+        figures = {figure["name"]: figure["value"] for figure in record["figures"]}
+        assert figures["bound on the error"] == pytest.approx(lesion["uncertainty_mm"], abs=0.001)
+        assert record["method"] == lesion["method"]
+    day = f"{t1.AcquisitionDate[:4]}-{t1.AcquisitionDate[4:6]}-{t1.AcquisitionDate[6:]}"
+    assert day in (planned.out / "report.html").read_text(encoding="utf-8")
+
+
 def test_every_output_says_that_it_is_a_proposal(planned: Planned) -> None:
     rtstruct = dcmread(planned.out / "rtstruct.dcm")
     assert rtstruct.ApprovalStatus == "UNAPPROVED"
