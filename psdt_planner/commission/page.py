@@ -55,7 +55,7 @@ def correlation_words(rows: Rows) -> str:
 def verdict_words(found: Iterable[Figure]) -> str:
     """Whether every bar was met, and which were not."""
     names = [f"{figure.name} ({said(figure.value, figure.unit)})" for figure in missed(found)]
-    return f"{len(names)} bars are missed: " + "; ".join(names) + "." if names else "Every bar with data is met."
+    return "Missed bars: " + "; ".join(names) + "." if names else "Every bar with data is met."
 
 
 def render_html(rows: Rows, made: Made) -> str:
@@ -91,8 +91,8 @@ def render_markdown(rows: Rows, made: Made) -> str:
     """The report's words and tables as Markdown."""
     head = (
         "# Validation\n\n"
-        f"Made by `{made.command}` with psdt {made.version} on Python {made.python}: {len(rows.cases)} phantoms, "
-        f"{len(rows.lesions)} lesions. [physicist.md](physicist.md#commissioning) says what the figures mean.\n\n"
+        f"Made by `{made.command}` with psdt {made.version} on Python {made.python}. Phantoms: "
+        f"{len(rows.cases)}; lesions: {len(rows.lesions)}. [physicist.md](physicist.md#commissioning) says what the figures mean.\n\n"
         f"{NOTICE}\n\n{METHOD}\n\n**{verdict_words(figures(rows))}** {correlation_words(rows)}"
     )
     return "\n\n".join([head, *(_markdown(table) for table in tables(rows))]) + "\n"

@@ -135,7 +135,7 @@ def test_the_page_says_what_was_missed_and_that_it_is_synthetic(html: str) -> No
     assert "BARS MISSED" in text
     assert "wrong patient refused (66.7 %)" in text
     assert "two to four times" in text
-    assert "2 phantoms, 4 lesions · made 2024-01-18 10:15 UTC · psdt 0.1.0" in text
+    assert "Phantoms: 2 · lesions: 4 · made 2024-01-18 10:15 UTC · psdt 0.1.0" in text
     good = Page(render_html(GOOD, MADE)).text
     assert "BARS MET" in good
     assert "Every bar with data is met." in good

@@ -216,7 +216,7 @@ def test_one_small_phantom_from_end_to_end(tmp_path: Path, capsys: pytest.Captur
             assert abs(lesion["error_mm"] - lesion["t1_error_mm"]) <= lesion["epi_left_mm"] + 4.0
     assert 0 < case["read_cpu_s"] + case["whole_body_cpu_s"] < case["cpu_s"]
     html = Page((out / "commission.html").read_text(encoding="utf-8"))
-    assert "1 phantoms, 3 lesions" in html.text
+    assert "Phantoms: 1 · lesions: 3" in html.text
     assert (
         "psdt commission --out DIR --seeds 1 --first 2 --size small --region short-lumbar --deformation 1 --pairs 0"
         in (page.read_text(encoding="utf-8"))
