@@ -92,7 +92,8 @@ def render_markdown(rows: Rows, made: Made) -> str:
     head = (
         "# Validation\n\n"
         f"Made by `{made.command}` with psdt {made.version} on Python {made.python}. Phantoms: "
-        f"{len(rows.cases)}; lesions: {len(rows.lesions)}. [physicist.md](physicist.md#commissioning) says what the figures mean.\n\n"
+        f"{len(rows.cases)}; lesions: {len(rows.lesions)}. [physicist.md](physicist.md#commissioning) says what the "
+        "figures mean.\n\n"
         f"{NOTICE}\n\n{METHOD}\n\n**{verdict_words(figures(rows))}** {correlation_words(rows)}"
     )
     return "\n\n".join([head, *(_markdown(table) for table in tables(rows))]) + "\n"
