@@ -229,7 +229,7 @@ class Deformation:
         """The vector at points ``(..., 3)``, and its derivative by the index k, j, i ``(..., 3, 3)``."""
         index = self.grid.index_from_mm(points_mm)
         last = np.array(self.grid.shape) - 1
-        inside = ((index >= -ON_EDGE) & (index <= last + ON_EDGE)).all(axis=-1)
+        inside = np.asarray(np.all((index >= -ON_EDGE) & (index <= last + ON_EDGE), axis=-1))
         low = np.clip(np.floor(np.where(inside[..., None], index, 0.0)), 0, last - 1).astype(int)
         part = np.clip(np.where(inside[..., None], index, 0.0) - low, 0.0, 1.0)
         value = np.zeros(points_mm.shape)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -103,19 +104,23 @@ class MappedLesion:
 
     Attributes:
         flag: the lesion as flagged, in the MR's frame.
-        ct_from_mr: the transform used for this lesion.
+        ct_from_mr: the transform used for this lesion, as it was flagged: with the EPI shift of a flag on DWI undone.
+        anatomical_ct_from_mr: the same for what is seen on undistorted MR, where that shift is not.
         uncertainty_mm: bound on the distance between the mapped and the true place.
         disagreement_mm: how far the independent fits lie apart; None where nothing was fitted.
         method: how the transform was found, in words.
         findings: what speaks against it; one at level hold keeps the lesion from going out.
+        distances_mm: of each measure that was fitted, by its name, to the place that they voted for.
     """
 
     flag: FlaggedLesion
     ct_from_mr: Rigid
+    anatomical_ct_from_mr: Rigid
     uncertainty_mm: float
     disagreement_mm: float | None
     method: str
     findings: tuple[Finding, ...] = ()
+    distances_mm: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def held(self) -> bool:

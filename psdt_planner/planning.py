@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -17,7 +18,15 @@ from psdt_planner.images import Kind, Volume, sample
 from psdt_planner.lesions import FlaggedLesion, MappedLesion
 from psdt_planner.protocol import Margin as ProtocolMargin
 from psdt_planner.protocol import Protocol
-from psdt_planner.registration import CaseRegistration, LesionRegistrar, Place, register_case
+from psdt_planner.registration import (
+    CaseRegistration,
+    LesionRegistrar,
+    LevelCheck,
+    Place,
+    RegistrationSource,
+    check_levels,
+    register_case,
+)
 from psdt_planner.shapes import Contour, Roi, RoiKind, StructureSet
 from psdt_planner.structures import Margin, Target, build_structure_set, grow
 
@@ -134,6 +143,7 @@ def plan(
     *,
     seed: int = 1,
     exclusions: tuple[Exclusion, ...] = (),
+    threads: int = 1,
     progress: Progress = lambda _what, _done, _total: None,
 ) -> Plan:
     """The plan for one exam: every flagged lesion mapped, contoured and given a proposal, or held with its reasons.
@@ -143,6 +153,7 @@ def plan(
         protocol: the clinical tables.
         seed: of the samples that the registration draws; same input and seed, same plan.
         exclusions: lesions that a named person leaves without a target.
+        threads: how many lesions are worked on at once; the plan is the same for any number.
         progress: told of each step.
 
     Raises:
@@ -168,16 +179,31 @@ def plan(
     except DecisionNeededError as error:
         finding = Finding("mr-absent", Level.HOLD, str(error), Who.SENDER)
         return _unmapped(exam, protocol, exclusions, (finding,))
-    registrar = LesionRegistrar(exam.planning_ct, channels.anatomical, channels.dwi, registration, seed)
-    by_lesion = {exclusion.lesion: exclusion for exclusion in exclusions}
-    planner = _LesionPlanner(exam, exam.planning_ct, protocol, registrar, len(exam.flags) - len(by_lesion))
-    lesions = []
-    for n, flag in enumerate(exam.flags):
-        progress(f"{flag.id} {flag.label}", n, len(exam.flags))
-        exclusion = by_lesion.get(flag.id)
-        lesions.append(_excluded(flag, exam, exclusion) if exclusion else planner.planned(flag))
+    with ThreadPoolExecutor(threads) as pool:
+        levels = _levels(exam.planning_ct, channels, registration, seed, pool)
+        if levels is not None:
+            registration = replace(registration, findings=(*registration.findings, *levels.findings))
+        registrar = LesionRegistrar(exam.planning_ct, channels.anatomical, channels.dwi, registration, seed, levels)
+        by_lesion = {exclusion.lesion: exclusion for exclusion in exclusions}
+        planner = _LesionPlanner(exam, exam.planning_ct, protocol, registrar, len(exam.flags) - len(by_lesion))
+        planned = pool.map(lambda flag: planner.planned(flag, by_lesion.get(flag.id)), exam.flags)
+        lesions = []
+        for n, flag in enumerate(exam.flags):
+            progress(f"{flag.id} {flag.label}", n, len(exam.flags))
+            lesions.append(next(planned))
     progress("structure set", len(exam.flags), len(exam.flags))
     return _finished(exam, protocol, registration, tuple(lesions), exclusions)
+
+
+def _levels(
+    ct: Volume, channels: _Channels, registration: CaseRegistration, seed: int, pool: ThreadPoolExecutor
+) -> LevelCheck | None:
+    """What the spine says of the registration; None where no MR of the frame is there, or nothing was found at all."""
+    if not channels.anatomical or any(finding.code == "registration-failed" for finding in registration.findings):
+        return None
+    computed = registration.source is RegistrationSource.COMPUTED
+    whole = registration.ct_from_mr
+    return check_levels(ct, channels.anatomical, whole, computed=computed, seed=seed, mapper=pool.map)
 
 
 @dataclass(frozen=True)
@@ -193,7 +219,7 @@ class _Channels:
 
 
 def _channels(exam: Exam, frame: str) -> _Channels:
-    """Anatomy first; where the exam has none, the low-b image stands in for it, and no EPI shift can be told.
+    """Anatomy first; where the exam has none, the DWI at its two lowest b-values stands in for it.
 
     Only volumes that hold every flag count. Of one kind the longest goes first: it shows most of the body. The EPI
     shift is told from the series on the lattice that the flags were drawn on, where there is one.
@@ -211,7 +237,8 @@ def _channels(exam: Exam, frame: str) -> _Channels:
     )
     if anatomical:
         return _Channels(tuple(anatomical[:CHANNELS]), dwi[0] if dwi else None)
-    return _Channels(tuple(dwi[:1]), None)
+    same = tuple(volume for volume in dwi if volume.grid == dwi[0].grid)
+    return _Channels(same[:CHANNELS], None)
 
 
 def _length_mm(volume: Volume) -> float:
@@ -251,7 +278,10 @@ class _LesionPlanner:
     registrar: LesionRegistrar
     targets: int
 
-    def planned(self, flag: FlaggedLesion) -> PlannedLesion:
+    def planned(self, flag: FlaggedLesion, exclusion: Exclusion | None) -> PlannedLesion:
+        """The lesion mapped, drawn and given a proposal; one that a person excluded is only kept."""
+        if exclusion is not None:
+            return _excluded(flag, self.exam, exclusion)
         mapped = self._mapped(flag)
         drawn = _Drawn({}, ()) if mapped.held else self._drawn(mapped)
         mapped = replace(mapped, findings=(*mapped.findings, *drawn.findings))
@@ -278,10 +308,20 @@ class _LesionPlanner:
             voxel_mm=max(flag.grid.spacing_kji_mm),
             in_bone=flag.site in BONE_SITES,
             on_dwi=flag.drawn_on_kind not in UNDISTORTED,
+            side=flag.side,
         )
         found = self.registrar.register(place)
         findings = (*self.registrar.case.findings, *found.findings)
-        return MappedLesion(flag, found.ct_from_mr, found.uncertainty_mm, found.disagreement_mm, found.method, findings)
+        return MappedLesion(
+            flag,
+            found.ct_from_mr,
+            found.anatomical_ct_from_mr,
+            found.uncertainty_mm,
+            found.disagreement_mm,
+            found.method,
+            findings,
+            found.distances_mm,
+        )
 
     def _drawn(self, mapped: MappedLesion) -> _Drawn:
         """The rings of every target; one that cannot be drawn holds its lesion, and the others go on."""

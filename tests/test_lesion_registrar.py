@@ -18,6 +18,7 @@ from psdt_planner.registration import (
     RegistrationSource,
 )
 from psdt_planner.registration import lesion as lesion_module
+from psdt_planner.registration import vote as vote_module
 
 CT, MR = "1.2.3", "1.2.4"
 CENTRE_CT = np.array([4.0, -7.0, 310.0])
@@ -153,7 +154,7 @@ def test_a_lesion_at_the_end_of_the_ct_or_outside_is_held(away: list[float]) -> 
 
 
 def test_too_few_fits_hold_the_lesion(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lesion_module, "LEAST_FITS", 99)
+    monkeypatch.setattr(vote_module, "LEAST_FITS", 99)
     assert set(held(registered(truth(), RegistrationSource.COMPUTED))) == {"lesion-uncertain"}
 
 
@@ -200,6 +201,10 @@ def test_a_flag_on_dwi_is_moved_back_by_the_shift() -> None:
     assert found.method.endswith(f"EPI shift of {found.epi_shift_mm:.1f} mm undone"), "a reader is told"
     seen = truth().inverse().apply(CENTRE_CT) + np.array([0.0, shift_mm, 0.0])
     assert np.linalg.norm(found.ct_from_mr.apply(seen) - CENTRE_CT) < 1.5
+    undone = found.anatomical_ct_from_mr.inverse().matrix @ found.ct_from_mr.matrix
+    np.testing.assert_allclose(undone[:3, :3], np.eye(3), atol=1e-9)
+    np.testing.assert_allclose(undone[:3, 3], [0.0, -found.epi_shift_mm, 0.0], atol=1e-6)
+    assert np.linalg.norm(found.anatomical_ct_from_mr.apply(truth().inverse().apply(CENTRE_CT)) - CENTRE_CT) < 1.5
     assert "epi-shift-unknown" not in warned(found)
 
 
@@ -210,3 +215,4 @@ def test_a_flag_on_dwi_that_cannot_be_corrected_is_said_and_counted() -> None:
     assert warned(with_it) == {"epi-shift-unknown"}
     assert with_it.uncertainty_mm == pytest.approx(np.hypot(without.uncertainty_mm, lesion_module.EPI_UNCORRECTED_MM))
     np.testing.assert_allclose(with_it.ct_from_mr.matrix, without.ct_from_mr.matrix, atol=1e-12)
+    assert with_it.anatomical_ct_from_mr == without.anatomical_ct_from_mr == without.ct_from_mr

@@ -16,8 +16,9 @@ from psdt_planner.geometry import Grid, Points, Rigid
 from psdt_planner.images import Kind, Quantity, Volume
 from psdt_planner.registration import RegistrationSource, register_case
 from psdt_planner.registration.bodies import Profile
-from psdt_planner.registration.epi import epi_shift, normalised_mutual_information
-from psdt_planner.registration.lesion import geometric_median
+from psdt_planner.registration.epi import epi_shift
+from psdt_planner.registration.information import binned, normalised_information
+from psdt_planner.registration.vote import geometric_median
 from psdt_planner.registration.sitk_bridge import even_image, lps_lattice, to_rigid, to_sitk, to_transform
 from psdt_planner.registration.start import CANDIDATE_DISTANCE_MM, starts
 
@@ -231,7 +232,7 @@ def test_without_a_stated_phase_axis_there_is_no_shift() -> None:
 def test_mutual_information_falls_with_noise_to_one_for_independent_numbers() -> None:
     rng = np.random.default_rng(3)
     a, b = rng.normal(size=(2, 40_000)).astype(np.float32)
-    values = [normalised_mutual_information(a, -a + noise * b) for noise in (0.0, 0.5, 2.0)]
+    values = [normalised_information(binned(a), binned(-a + noise * b)) for noise in (0.0, 0.5, 2.0)]
     assert values == sorted(values, reverse=True)
     assert values[0] - values[-1] > 0.2
-    assert normalised_mutual_information(a, b) == pytest.approx(1.0, abs=0.01)
+    assert normalised_information(binned(a), binned(b)) == pytest.approx(1.0, abs=0.01)

@@ -2,6 +2,16 @@
 
 from psdt_planner.registration.case import register_case
 from psdt_planner.registration.lesion import LesionRegistrar, Place
+from psdt_planner.registration.levels import LevelCheck, check_levels
 from psdt_planner.registration.types import CaseRegistration, LesionRegistration, RegistrationSource
 
-__all__ = ["CaseRegistration", "LesionRegistrar", "LesionRegistration", "Place", "RegistrationSource", "register_case"]
+__all__ = [
+    "CaseRegistration",
+    "LesionRegistrar",
+    "LesionRegistration",
+    "LevelCheck",
+    "Place",
+    "RegistrationSource",
+    "check_levels",
+    "register_case",
+]

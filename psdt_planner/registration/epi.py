@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from psdt_planner.geometry import Points
 from psdt_planner.images import Volume, sample
+from psdt_planner.registration.information import binned, normalised_information
 
 SEARCH_MM = 8.0
 CAP_MM = 6.0
@@ -23,7 +24,6 @@ CAP_MM = 6.0
 STEP_MM = 0.5
 BOX_HALF_MM = (40.0, 40.0, 30.0)
 BOX_STEP_MM = 2.5
-BINS = 24
 DULL_PEAK = 0.002
 """Normalised mutual information by which the peak must rise above the search's ends; below, there is nothing to go
 by."""
@@ -59,12 +59,12 @@ def epi_shift(anatomical: tuple[Volume, ...], dwi: Volume, centre_mm: Points) ->
     axis = np.array(dwi.phase_encoding_mm)
     box = _box(centre_mm)
     frame = dwi.grid.frame
-    still = [sample(volume, box, frame) for volume in anatomical]
+    still = [binned(sample(volume, box, frame)) for volume in anatomical]
     shifts = np.arange(-SEARCH_MM, SEARCH_MM + STEP_MM / 2, STEP_MM)
     scores = np.zeros(len(shifts))
     for n, shift in enumerate(shifts):
-        moved = sample(dwi, box + shift * axis, frame)
-        scores[n] = sum(normalised_mutual_information(image, moved) for image in still)
+        moved = binned(sample(dwi, box + shift * axis, frame))
+        scores[n] = sum(normalised_information(image, moved) for image in still)
     scores = ndimage.gaussian_filter1d(scores, 1.0, mode="nearest")
     best = int(scores.argmax())
     clear = 0 < best < len(shifts) - 1 and scores[best] - np.median(scores) > DULL_PEAK
@@ -82,24 +82,3 @@ def _vertex(three: NDArray[np.float64]) -> float:
     """Where the parabola through values at -1, 0, 1 peaks."""
     curve = three[0] - 2.0 * three[1] + three[2]
     return 0.0 if curve == 0.0 else float(0.5 * (three[0] - three[2]) / curve)
-
-
-def normalised_mutual_information(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """``(H(a) + H(b)) / H(a, b)`` from a joint histogram between the 1st and 99th percentiles; 1 means independent.
-
-    Studholme, Hill and Hawkes, Pattern Recognition 1999;32:71-86.
-    """
-    joint, _, _ = np.histogram2d(_clipped(a), _clipped(b), bins=BINS)
-    joint = ndimage.gaussian_filter(joint, 0.7, mode="constant")
-    joint /= joint.sum()
-    return (_entropy(joint.sum(axis=1)) + _entropy(joint.sum(axis=0))) / _entropy(joint)
-
-
-def _clipped(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    low, high = np.percentile(values, [1, 99])
-    return np.clip(values, low, max(high, low + 1e-6))
-
-
-def _entropy(p: NDArray[np.float64]) -> float:
-    positive = p[p > 0]
-    return float(-(positive * np.log(positive)).sum())

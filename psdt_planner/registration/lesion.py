@@ -1,7 +1,7 @@
-"""One lesion: a rigid fit of its surroundings by several independent measures, and how far they agree.
+"""One lesion: where it is on the planning CT, how sure that is, and every doubt about it.
 
 A rigid fit of the whole body leaves a lesion 2 mm (median) to 17 mm (worst) away; a box around the lesion moves
-almost rigidly. Disagreement between different measures predicts the error; restarts of the same one do not.
+almost rigidly.
 """
 
 from __future__ import annotations
@@ -11,45 +11,40 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import SimpleITK as sitk
-from numpy.typing import NDArray
-from scipy import ndimage
 
+from psdt_planner.deformation import DeformationError
 from psdt_planner.findings import Finding, Level, Who
-from psdt_planner.geometry import Grid, Points, Rigid
-from psdt_planner.images import Volume
+from psdt_planner.geometry import Points, Rigid
+from psdt_planner.images import Kind, Volume
+from psdt_planner.lesions import Side
+from psdt_planner.registration.around import Images
 from psdt_planner.registration.epi import EpiShift, epi_shift
-from psdt_planner.registration.fits import AROUND_LESION, Image, fit
-from psdt_planner.registration.sitk_bridge import even_image, lps_lattice, resample_sitk
+from psdt_planner.registration.levels import LevelCheck
 from psdt_planner.registration.types import CaseRegistration, LesionRegistration, RegistrationSource
-from psdt_planner.registration.whole_body import HU_RANGE
-
-BOX_STEP_MM = 2.0
-BOX_HALF_MM = 45.0
-MOVING_MARGIN_MM = (32.0, 32.0, 50.0)
-"""How far the MR's box reaches beyond the CT's, along x, y and z."""
-
-BONE_HU = 180.0
-BONE_RIM_MM = 6.0
-LEAST_BONE_VOXELS = 1500
-"""Fewer 2 mm voxels of bone and its rim than this, and the fits use the whole box."""
+from psdt_planner.registration.vote import LEAST_FITS, Vote, vote
 
 FLOOR_BONE_MM, FLOOR_SOFT_MM = 2.0, 4.0
 """Least uncertainty, even where all measures agree: they may agree on the same mistake. Of soft tissue twice the 95th
-percentile that prostates and nodes reach in docs/validation.md: the fits see the bone nearby, and organs move by
-themselves."""
+percentile that prostates and nodes reach in docs/validation.md: organs move by themselves."""
 
 EPI_CORRECTED_MM, EPI_UNCORRECTED_MM = 1.0, 4.0
 """What is left of the EPI shift after correction, and twice its usual SD (2 mm) where it could not be corrected."""
 
 MOST_DISAGREEMENT_MM = 2.0
 MOST_MOTION_MM = 12.0
-"""A local fit further than this from the whole body's is more likely a vertebra or a rib off than right."""
+"""A local fit further than this from the whole body's, or from what the spine nearby did, is more likely a vertebra or
+a rib off than right."""
+
+MOST_MOTION_BELOW_MM = 20.0
+"""Below the spine nothing repeats, and a thigh that lies otherwise takes the femur 15 mm away."""
 
 EDGE_MM = 15.0
 """A lesion nearer than this to the CT's first or last slice has too little around it to be fitted."""
 
-LEAST_FITS = 3
+SIDE_MM = 10.0
+"""So far across the middle of the body, a lesion is on the other side; bones of the middle reach a little across."""
+
+DISTORTED = frozenset({Kind.DWI, Kind.DWI_TRACE})
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +57,7 @@ class Place:
         voxel_mm: the flag's largest voxel dimension.
         in_bone: whether the lesion's site is bone, which moves as the fits assume; soft tissue moves by itself.
         on_dwi: whether the flag was drawn on echo-planar images.
+        side: as flagged.
     """
 
     lesion: str
@@ -69,6 +65,7 @@ class Place:
     voxel_mm: float
     in_bone: bool
     on_dwi: bool
+    side: Side = Side.UNKNOWN
 
     @property
     def floor_mm(self) -> float:
@@ -77,33 +74,17 @@ class Place:
 
 
 @dataclass(frozen=True, eq=False)
-class _Vote:
-    """What the measures say together.
-
-    Attributes:
-        ct_from_mr: the fit nearest to the median place, shifted onto it.
-        place_mm: ``(3,)``, the geometric median of the places that the fits give.
-        disagreement_mm: 75th percentile of their distances to it.
-        count: how many fits there are.
-    """
-
-    ct_from_mr: Rigid
-    place_mm: Points
-    disagreement_mm: float
-    count: int
-
-
-@dataclass(frozen=True, eq=False)
 class LesionRegistrar:
-    """Fits lesion after lesion on the same images.
+    """Fits lesion after lesion on the same images; may be used from several threads.
 
     Attributes:
         ct: planning CT, HU.
         anatomical: MR volumes of one frame that show anatomy without EPI distortion, the best first (T1, then Dixon
-            fat); where there are none, the low-b DWI itself.
+            fat); where there are none, the DWI itself, the low b first.
         dwi: low-b DWI of the same frame, to find the EPI shift of a flag drawn on DWI; None where there is none.
         case: the whole body's transform.
         seed: of the samples that the fits draw.
+        levels: what the spine says of it; None where that was not looked at.
     """
 
     ct: Volume
@@ -111,6 +92,7 @@ class LesionRegistrar:
     dwi: Volume | None
     case: CaseRegistration
     seed: int
+    levels: LevelCheck | None = None
 
     def register(self, place: Place) -> LesionRegistration:
         """``ct_from_mr`` around a place of the MR's frame.
@@ -118,60 +100,87 @@ class LesionRegistrar:
         A computed case is only the start of the lesion's own fits. A shared frame or an imported registration leads;
         the same fits then check it.
 
-        The result carries, all at level hold, ``lesion-outside-ct``, ``lesion-uncertain``, ``lesion-moved-far``, or
-        ``registration-disagrees`` where it is not to be trusted; at level warn ``registration-unverified`` where a
+        The result carries, all at level hold, ``lesion-outside-ct``, ``lesion-uncertain``, ``lesion-moved-far``,
+        ``lesion-side``, ``registration-disagrees`` or, of a deformable registration, ``registration-outside-grid`` and
+        ``registration-folds`` where it is not to be trusted; at level warn ``registration-unverified`` where a
         given transform could not be checked, and ``epi-shift-unknown`` where a flag on DWI could not be corrected.
         """
-        usable = place.on_dwi and self.dwi is not None and self.anatomical
-        shift = epi_shift(self.anatomical, self.dwi, place.centre_mm) if usable and self.dwi else None
-        undo = shift.undo() if shift else np.zeros(3)
-        at_mr = place.centre_mm + undo
-        at_ct = self.case.ct_from_mr.apply(at_mr)
-        if self.case.source is RegistrationSource.COMPUTED:
-            base = self._fitted(place, at_ct, at_mr)
-        else:
-            base = self._given(place, at_ct, at_mr)
-        return _with_epi(base, shift, undo, place)
+        shift = self._epi_shift(place)
+        at_mr = place.centre_mm + (shift.undo() if shift else np.zeros(3))
+        try:
+            start = self.case.around(at_mr)
+        except DeformationError as error:
+            return _with_epi(self._refused(error.finding(place.lesion)), shift, place)
+        found = self._fitted if self.case.source is RegistrationSource.COMPUTED else self._given
+        base = found(place, start, at_mr)
+        side = tuple(self._wrong_side(place, base.ct_from_mr.apply(at_mr)))
+        base = replace(base, findings=(*base.findings, *side))
+        return base if self._distorted else _with_epi(base, shift, place)
 
-    def _given(self, place: Place, at_ct: Points, at_mr: Points) -> LesionRegistration:
+    @property
+    def _distorted(self) -> bool:
+        """Whether the fits see the DWI itself: what maps its image onto the CT takes the EPI shift with it."""
+        return bool(self.anatomical) and self.anatomical[0].quantity.kind in DISTORTED
+
+    def _epi_shift(self, place: Place) -> EpiShift | None:
+        usable = place.on_dwi and self.dwi is not None and self.anatomical and not self._distorted
+        return epi_shift(self.anatomical, self.dwi, place.centre_mm) if usable and self.dwi else None
+
+    def _given(self, place: Place, start: Rigid, at_mr: Points) -> LesionRegistration:
         """The case's transform as it was given, with what the lesion's own fits say of it."""
+        at_ct = start.apply(at_mr)
         outside = self._outside(at_ct, place.lesion, edge_mm=0.0)
-        vote = None if outside or not self.anatomical else self._vote(at_ct, at_mr)
-        if vote is None or vote.disagreement_mm > MOST_DISAGREEMENT_MM:
+        voted = None if outside or not self.anatomical else self._vote(place, start, at_mr)
+        if voted is None or voted.disagreement_mm > MOST_DISAGREEMENT_MM:
             method = f"{self.case.method}, which nothing here could check"
             note = outside or _unverified(place.lesion, self.case.method)
-            bound_mm = float(np.hypot(place.voxel_mm, FLOOR_SOFT_MM))
-            return LesionRegistration(self.case.ct_from_mr, bound_mm, None, 0.0, method, (note,))
-        apart_mm = float(np.linalg.norm(vote.place_mm - at_ct))
+            bound_mm = float(np.hypot(place.voxel_mm, FLOOR_SOFT_MM)) + self.case.residual_mm(at_mr)
+            return LesionRegistration(start, start, bound_mm, None, 0.0, method, (note,))
+        apart_mm = float(np.linalg.norm(voted.place_mm - at_ct))
         return LesionRegistration(
-            self.case.ct_from_mr,
-            apart_mm + float(np.hypot(place.floor_mm, 2.0 * vote.disagreement_mm)),
-            vote.disagreement_mm,
+            start,
+            start,
+            apart_mm + float(np.hypot(place.floor_mm, 2.0 * voted.disagreement_mm)),
+            voted.disagreement_mm,
             0.0,
-            f"{self.case.method}, checked by {vote.count} rigid fits in a 9 cm box, {apart_mm:.1f} mm from it",
+            f"{self.case.method}, checked by {len(voted.distances_mm)} rigid fits in a 9 cm box, {apart_mm:.1f} mm "
+            "from it",
             tuple(_contradiction(place, apart_mm)),
+            voted.distances_mm,
         )
 
-    def _fitted(self, place: Place, at_ct: Points, at_mr: Points) -> LesionRegistration:
+    def _fitted(self, place: Place, start: Rigid, at_mr: Points) -> LesionRegistration:
+        at_ct = start.apply(at_mr)
         outside = self._outside(at_ct, place.lesion)
         if outside:
             return self._refused(outside)
-        vote = self._vote(at_ct, at_mr)
-        if vote is None:
+        voted = self._vote(place, start, at_mr)
+        if voted is None:
             return self._refused(_uncertain(place.lesion, f"fewer than {LEAST_FITS} fits around it succeeded", None))
-        moved_mm = float(np.linalg.norm(vote.place_mm - at_ct))
+        what = "bone" if place.in_bone else "soft tissue"
         return LesionRegistration(
-            vote.ct_from_mr,
-            float(np.hypot(place.floor_mm, 2.0 * vote.disagreement_mm)),
-            vote.disagreement_mm,
+            voted.ct_from_mr,
+            voted.ct_from_mr,
+            float(np.hypot(place.floor_mm, 2.0 * voted.disagreement_mm)),
+            voted.disagreement_mm,
             0.0,
-            f"{'bone' if place.in_bone else 'soft tissue'}: geometric median of {vote.count} rigid fits in a 9 cm box",
-            tuple(_doubts(place.lesion, vote.disagreement_mm, moved_mm)),
+            f"{what}: geometric median of {len(voted.distances_mm)} rigid fits in a 9 cm box",
+            tuple(self._doubts(place.lesion, voted, at_ct)),
+            voted.distances_mm,
         )
+
+    def _vote(self, place: Place, start: Rigid, at_mr: Points) -> Vote | None:
+        here = self._images.around(start.apply(at_mr), at_mr, start, in_bone=place.in_bone)
+        return vote(here, seed=self.seed)
+
+    @cached_property
+    def _images(self) -> Images:
+        return Images(self.ct, self.anatomical)
 
     def _refused(self, why: Finding) -> LesionRegistration:
         """The whole body's transform, which is all there is, held."""
-        return LesionRegistration(self.case.ct_from_mr, MOST_MOTION_MM, None, 0.0, "whole body only", (why,))
+        whole = self.case.ct_from_mr
+        return LesionRegistration(whole, whole, MOST_MOTION_MM, None, 0.0, "whole body only", (why,))
 
     def _outside(self, at_ct: Points, lesion_id: str, *, edge_mm: float = EDGE_MM) -> Finding | None:
         grid = self.ct.grid
@@ -183,100 +192,32 @@ class LesionRegistrar:
         message = f"{lesion_id} lies outside the planning CT or less than {edge_mm:g} mm from its first or last slice."
         return Finding("lesion-outside-ct", Level.HOLD, message, Who.PERSON, room, edge_mm, "mm", lesion_id)
 
-    def _vote(self, at_ct: Points, at_mr: Points) -> _Vote | None:
-        """What the fits around a place say together; None where fewer than `LEAST_FITS` succeeded."""
-        fits = list(self._fits(at_ct, at_mr))
-        if len(fits) < LEAST_FITS:
-            return None
-        places = np.array([found.apply(at_mr) for found in fits])
-        median = geometric_median(places)
-        distances = np.linalg.norm(places - median, axis=1)
-        chosen = _moved(fits[int(distances.argmin())], at_mr, median)
-        return _Vote(chosen, median, float(np.percentile(distances, 75)), len(fits))
+    def _doubts(self, lesion_id: str, voted: Vote, at_ct: Points) -> Iterator[Finding]:
+        if voted.disagreement_mm > MOST_DISAGREEMENT_MM:
+            yield _uncertain(lesion_id, f"independent fits around {lesion_id} disagree", voted.disagreement_mm)
+        nearby = self.levels.motion_near(at_ct) if self.levels else None
+        moved_mm = float(np.linalg.norm(voted.place_mm - at_ct - (np.zeros(3) if nearby is None else nearby)))
+        most_mm = self._most_motion_mm(at_ct)
+        if moved_mm > most_mm:
+            whose = "the whole body's" if nearby is None else "where the spine nearby would put it"
+            message = f"The fit around {lesion_id} lies {moved_mm:.1f} mm from {whose}: perhaps a level off."
+            yield Finding("lesion-moved-far", Level.HOLD, message, Who.PERSON, moved_mm, most_mm, "mm", lesion_id)
 
-    def _fits(self, at_ct: Points, at_mr: Points) -> Iterator[Rigid]:
-        """Every ``ct_from_mr`` that a measure finds; measures that lose the images are left out of the vote."""
-        box = self._ct_box(at_ct)
-        bone = _bone(box.array)
-        masked = replace(box, mask=bone) if int(bone.sum()) >= LEAST_BONE_VOXELS else box
-        start = self.case.ct_from_mr.inverse()
-        boxes = [self._mr_box(n, at_mr) for n in range(len(self.anatomical))]
-        forward = [(masked, moving, start) for moving in boxes]
-        if masked is not box:
-            forward.append((box, boxes[0], start))
-        for ct_image, moving, begin in forward:
-            try:
-                yield fit(ct_image, moving, begin, at_ct, AROUND_LESION, seed=self.seed).inverse()
-            except RuntimeError:  # SimpleITK: too few samples under the mask
-                continue
-        for moving in boxes:
-            try:
-                yield fit(_inner(moving, at_mr), box, self.case.ct_from_mr, at_mr, AROUND_LESION, seed=self.seed)
-            except RuntimeError:
-                continue
+    def _most_motion_mm(self, at_ct: Points) -> float:
+        spine = self.levels.spine if self.levels else None
+        below = spine is not None and "hip bones" in spine.anchors and at_ct[2] < spine.line_mm[0, 2]
+        return MOST_MOTION_BELOW_MM if below else MOST_MOTION_MM
 
-    def _ct_box(self, at_ct: Points) -> Image:
-        lattice = _box(at_ct, np.full(3, BOX_HALF_MM), self.ct.grid.frame)
-        array = resample_sitk(self._ct_image, lattice, _SAME, outside=-1000.0)
-        covered = self.ct.grid.contains(lattice.centres_mm())
-        return Image(lattice, np.clip(array, *HU_RANGE), covered)
-
-    def _mr_box(self, channel: int, at_mr: Points) -> Image:
-        volume = self.anatomical[channel]
-        lattice = _box(at_mr, BOX_HALF_MM + np.array(MOVING_MARGIN_MM), volume.grid.frame)
-        array = resample_sitk(self._mr_images[channel], lattice, _SAME, outside=0.0)
-        return Image(lattice, array, volume.grid.contains(lattice.centres_mm()))
-
-    @cached_property
-    def _ct_image(self) -> sitk.Image:
-        return even_image(self.ct)
-
-    @cached_property
-    def _mr_images(self) -> tuple[sitk.Image, ...]:
-        return tuple(even_image(volume) for volume in self.anatomical)
-
-
-_SAME = sitk.Transform(3, sitk.sitkIdentity)
-
-
-def geometric_median(points: Points) -> Points:
-    """The point ``(3,)`` with the least sum of distances to points ``(N, 3)`` (Weiszfeld's iteration)."""
-    centre = points.mean(axis=0)
-    for _ in range(100):
-        distances = np.maximum(np.linalg.norm(points - centre, axis=1), 1e-6)
-        centre = (points / distances[:, None]).sum(axis=0) / (1.0 / distances).sum()
-    return np.asarray(centre)
-
-
-def _box(centre_mm: Points, half_mm: Points, frame: str) -> Grid:
-    return lps_lattice(np.array([centre_mm - half_mm, centre_mm + half_mm]), BOX_STEP_MM, frame)
-
-
-def _inner(moving: Image, at_mr: Points) -> Image:
-    """The MR's box with only the CT box's size usable, so that it may serve as the fixed image."""
-    near = np.abs(moving.grid.centres_mm() - at_mr).max(axis=-1) <= BOX_HALF_MM
-    return replace(moving, mask=near if moving.mask is None else near & moving.mask)
-
-
-def _bone(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Bone and the tissue next to it: the rim holds the edge that a fit needs."""
-    dense = ndimage.binary_opening(hu > BONE_HU)
-    return np.asarray(ndimage.binary_dilation(dense, iterations=round(BONE_RIM_MM / BOX_STEP_MM)))
-
-
-def _moved(fit_: Rigid, at_mr: Points, to_ct: Points) -> Rigid:
-    """The fit's rotation with the shift that takes a place exactly where the vote says."""
-    matrix = fit_.matrix.copy()
-    matrix[:3, 3] += to_ct - fit_.apply(at_mr)
-    return Rigid(matrix, fit_.target, fit_.source)
-
-
-def _doubts(lesion_id: str, disagreement_mm: float, motion_mm: float) -> Iterator[Finding]:
-    if disagreement_mm > MOST_DISAGREEMENT_MM:
-        yield _uncertain(lesion_id, f"independent fits around {lesion_id} disagree", disagreement_mm)
-    if motion_mm > MOST_MOTION_MM:
-        message = f"The fit around {lesion_id} lies {motion_mm:.1f} mm from the whole body's: perhaps a level off."
-        yield Finding("lesion-moved-far", Level.HOLD, message, Who.PERSON, motion_mm, MOST_MOTION_MM, "mm", lesion_id)
+    def _wrong_side(self, place: Place, at_ct: Points) -> Iterator[Finding]:
+        """A flag of one side that lies on the other: +x is the patient's left."""
+        sign = {Side.LEFT: 1.0, Side.RIGHT: -1.0}.get(place.side)
+        spine = self.levels.spine if self.levels else None
+        if sign is None or spine is None or not spine.found:
+            return
+        across_mm = -sign * float(at_ct[0] - spine.at(at_ct[2])[0])
+        if across_mm > SIDE_MM:
+            message = f"{place.lesion} is flagged {place.side.value}, but lies {across_mm:.0f} mm on the other side."
+            yield Finding("lesion-side", Level.HOLD, message, Who.PERSON, across_mm, SIDE_MM, "mm", place.lesion)
 
 
 def _uncertain(lesion_id: str, why: str, value: float | None) -> Finding:
@@ -297,14 +238,14 @@ def _unverified(lesion_id: str, method: str) -> Finding:
     return Finding("registration-unverified", Level.WARN, message, Who.PERSON, lesion=lesion_id)
 
 
-def _with_epi(base: LesionRegistration, shift: EpiShift | None, undo: Points, place: Place) -> LesionRegistration:
+def _with_epi(base: LesionRegistration, shift: EpiShift | None, place: Place) -> LesionRegistration:
     """The registration with the EPI correction in front of it, and its part in the uncertainty."""
     if not place.on_dwi:
         return base
     trusted = shift is not None and shift.trusted
     left = EPI_CORRECTED_MM if trusted else EPI_UNCORRECTED_MM
     matrix = np.eye(4)
-    matrix[:3, 3] = undo
+    matrix[:3, 3] = shift.undo() if shift else 0.0
     frame = base.ct_from_mr.source
     findings = base.findings
     if not trusted:

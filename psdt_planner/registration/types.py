@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from numpy.typing import ArrayLike
@@ -71,17 +72,21 @@ class LesionRegistration:
 
     Attributes:
         ct_from_mr: rigid, for this lesion; holds the correction of the EPI shift where one was found.
+        anatomical_ct_from_mr: the same without that correction: for what is seen on undistorted MR.
         uncertainty_mm: bound on the distance between the mapped and the true place.
         disagreement_mm: 75th percentile of the distances of the independent fits to their geometric median; None
             where nothing was fitted.
         epi_shift_mm: the flag's shift along the phase-encode axis that was corrected; 0 where none was estimated.
         method: in words, for the report.
         findings: what speaks against it.
+        distances_mm: of each measure that was fitted, by its name, to the median place.
     """
 
     ct_from_mr: Rigid
+    anatomical_ct_from_mr: Rigid
     uncertainty_mm: float
     disagreement_mm: float | None
     epi_shift_mm: float
     method: str
     findings: tuple[Finding, ...] = ()
+    distances_mm: Mapping[str, float] = field(default_factory=dict)

@@ -155,7 +155,8 @@ def exam() -> Exam:
 def planned(flag: FlaggedLesion, exam: Exam, protocol: Protocol) -> PlannedLesion:
     """The lesion mapped by the known transform, with balls for regions."""
     assert exam.planning_ct is not None
-    mapped = MappedLesion(flag, mr_from_ct().inverse(), 2.2, 0.6, "local rigid fit of t1 and b50, median of four")
+    ct_from_mr = mr_from_ct().inverse()
+    mapped = MappedLesion(flag, ct_from_mr, ct_from_mr, 2.2, 0.6, "local rigid fit of t1 and b50, median of four")
     rois = rois_of(flag.id, exam.planning_ct.grid, np.array(CENTRES_MM[flag.id]))
     facts = TargetFacts(flag.site, rois[0].volume_ml, rois[2].volume_ml, 2.2)
     proposal = propose(facts, protocol, targets=4)

@@ -1,0 +1,139 @@
+"""The surroundings of one place: both images on small lattices, cut to what moves as one with the place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from psdt_planner.geometry import Grid, Points, Rigid
+from psdt_planner.images import Volume
+from psdt_planner.registration.fits import Image
+from psdt_planner.registration.sitk_bridge import even_image, lps_lattice, resample_sitk
+from psdt_planner.registration.whole_body import HU_RANGE
+
+Mask = NDArray[np.bool_]
+
+HALF_MM = 45.0
+"""Half the side of the CT's box: 9 cm move almost rigidly."""
+
+SOFT_RADIUS_MM = 35.0
+"""Soft tissue has no bone to hold it: only what lies this near moves with it."""
+
+BONE_HU = 180.0
+BONE_RIM_MM = 6.0
+LEAST_BONE_ML = 12.0
+"""Less bone with its rim than this, and the fits use the whole box."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """The lattices that a place's surroundings are cut on.
+
+    Attributes:
+        step_mm: of both lattices.
+        margin_mm: how far the MR's box reaches beyond the CT's, along x, y and z.
+    """
+
+    step_mm: float
+    margin_mm: tuple[float, float, float]
+
+
+LESION_BOX = Box(2.0, (26.0, 26.0, 26.0))
+"""The margin holds the greatest motion that is believed, and the turn of a corner."""
+
+_SAME = sitk.Transform(3, sitk.sitkIdentity)
+
+
+@dataclass(frozen=True, eq=False)
+class Surroundings:
+    """What the fits around one place work on.
+
+    Attributes:
+        ct: box of 9 cm around the place, HU within `HU_RANGE`, on an LPS lattice; its mask is bone with a rim, or for
+            soft tissue a ball.
+        mr: the anatomical channels on one lattice, which reaches further.
+        at_ct, at_mr: ``(3,)``, the place in both frames under ``ct_from_mr``.
+        ct_from_mr: where the fits start.
+    """
+
+    ct: Image
+    mr: tuple[Image, ...]
+    at_ct: Points
+    at_mr: Points
+    ct_from_mr: Rigid
+
+    @property
+    def mr_from_ct(self) -> Rigid:
+        """The start the other way round."""
+        return self.ct_from_mr.inverse()
+
+    @cached_property
+    def mr_mask(self) -> Mask:
+        """The CT's mask carried to the MR's lattice by the start, with a rim for what the start is off."""
+        lattice = self.mr[0].grid
+        there = self.ct.grid.index_from_mm(self.ct_from_mr.apply(lattice.centres_mm()))
+        shares = self._usable_ct.astype(np.float32)
+        carried = ndimage.map_coordinates(shares, np.moveaxis(there, -1, 0), order=1) > 0.5
+        usable = self.mr[0].mask
+        wide = ndimage.binary_dilation(carried, iterations=2)
+        return np.asarray(wide if usable is None else wide & usable)
+
+    @property
+    def _usable_ct(self) -> Mask:
+        return np.ones(self.ct.grid.shape, dtype=bool) if self.ct.mask is None else self.ct.mask
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """The CT and the anatomical MR of a case, from which boxes are cut."""
+
+    ct: Volume
+    anatomical: tuple[Volume, ...]
+    box: Box = LESION_BOX
+
+    def around(self, at_ct: Points, at_mr: Points, ct_from_mr: Rigid, *, in_bone: bool) -> Surroundings:
+        """The surroundings of a place; ``in_bone`` chooses what of the CT counts."""
+        box = self._ct_box(at_ct)
+        mask = bone_with_rim(box) if in_bone else _ball(box.grid, at_ct)
+        usable = mask if box.mask is None else mask & box.mask
+        if usable.sum() * self.box.step_mm**3 / 1000.0 >= LEAST_BONE_ML:
+            box = replace(box, mask=usable)
+        boxes = tuple(self._mr_box(n, at_mr) for n in range(len(self.anatomical)))
+        return Surroundings(box, boxes, at_ct, at_mr, ct_from_mr)
+
+    def _ct_box(self, at_ct: Points) -> Image:
+        lattice = self._lattice(at_ct, np.full(3, HALF_MM), self.ct.grid.frame)
+        array = resample_sitk(self._ct_image, lattice, _SAME, outside=-1000.0)
+        return Image(lattice, np.clip(array, *HU_RANGE), self.ct.grid.contains(lattice.centres_mm()))
+
+    def _mr_box(self, channel: int, at_mr: Points) -> Image:
+        volume = self.anatomical[channel]
+        lattice = self._lattice(at_mr, HALF_MM + np.array(self.box.margin_mm), volume.grid.frame)
+        array = resample_sitk(self._mr_images[channel], lattice, _SAME, outside=0.0)
+        return Image(lattice, array, volume.grid.contains(lattice.centres_mm()))
+
+    def _lattice(self, centre_mm: Points, half_mm: Points, frame: str) -> Grid:
+        return lps_lattice(np.array([centre_mm - half_mm, centre_mm + half_mm]), self.box.step_mm, frame)
+
+    @cached_property
+    def _ct_image(self) -> sitk.Image:
+        return even_image(self.ct)
+
+    @cached_property
+    def _mr_images(self) -> tuple[sitk.Image, ...]:
+        return tuple(even_image(volume) for volume in self.anatomical)
+
+
+def _ball(grid: Grid, centre_mm: Points) -> Mask:
+    return np.asarray(np.linalg.norm(grid.centres_mm() - centre_mm, axis=-1) <= SOFT_RADIUS_MM)
+
+
+def bone_with_rim(ct: Image) -> Mask:
+    """Bone and the tissue next to it: the rim holds the edge that a fit needs."""
+    dense = ndimage.binary_opening(ct.array > BONE_HU)
+    return np.asarray(ndimage.binary_dilation(dense, iterations=round(BONE_RIM_MM / ct.grid.slice_gap_mm)))

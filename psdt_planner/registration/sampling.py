@@ -1,0 +1,100 @@
+"""What the measures of psdt's own share: points of a fixed image, and several channels read between their voxels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from psdt_planner.geometry import Grid, Points, Rigid
+from psdt_planner.registration.fits import Image
+
+MM_PER_RADIAN = 45.0
+"""A turn counts as the shift that it gives at the edge of a 9 cm box."""
+
+
+@dataclass(frozen=True, eq=False)
+class Channels:
+    """Several numbers a voxel on one even LPS lattice, laid out so that a point reads all of them at once.
+
+    Attributes:
+        grid: the lattice.
+        field: ``(K, J, I, C)``, ``float32``.
+        usable: ``(K, J, I)``, the voxels that may be read; None: all.
+    """
+
+    grid: Grid
+    field: NDArray[np.float32]
+    usable: NDArray[np.bool_] | None = None
+
+    def corners(self, points_mm: Points) -> tuple[NDArray[np.float32], Points, NDArray[np.bool_]]:
+        """The eight voxels around each point, for linear interpolation.
+
+        Returns:
+            ``(2, 2, 2, N, C)`` numbers along k, j, i; ``(N, 3)`` the way into the cell in voxels; ``(N,)`` whether the
+            point lies within the lattice and on a usable voxel. Points outside read the nearest cell.
+        """
+        index = self.grid.index_from_mm(points_mm)
+        last = np.array(self.grid.shape) - 1
+        inside = np.all((index >= 0) & (index <= last), axis=1)
+        index = np.clip(index, 0, last)
+        lower = np.minimum(index.astype(np.int64), last - 1)
+        if self.usable is not None:
+            k, j, i = np.rint(index).astype(np.int64).T
+            inside &= self.usable[k, j, i]
+        _, rows, columns = self.grid.shape
+        flat = self.field.reshape(-1, self.field.shape[-1])
+        base = (lower[:, 0] * rows + lower[:, 1]) * columns + lower[:, 2]
+        steps = np.array([[[0, 1], [columns, columns + 1]]]) + np.array([0, rows * columns])[:, None, None]
+        return flat[base + steps[..., None]], index - lower, np.asarray(inside)
+
+
+def values_of(corners: NDArray[np.float32], way: Points) -> NDArray[np.float32]:
+    """``(N, C)``, the linear interpolation of what `Channels.corners` gave."""
+    u, v, w = (way[:, n, None].astype(np.float32) for n in range(3))
+    along_k = corners[0] + u * (corners[1] - corners[0])
+    along_j = along_k[0] + v * (along_k[1] - along_k[0])
+    return np.asarray(along_j[0] + w * (along_j[1] - along_j[0]))
+
+
+def slopes_of(corners: NDArray[np.float32], way: Points, spacing_mm: float) -> NDArray[np.float32]:
+    """``(N, C, 3)``, the slope of the interpolation along x, y and z, per mm, on a lattice of one spacing."""
+    u, v, w = (way[:, n, None].astype(np.float32) for n in range(3))
+    k0, k1 = (face[0] + v * (face[1] - face[0]) for face in corners)  # (2, N, C) along i
+    along_k = (k1[0] + w * (k1[1] - k1[0])) - (k0[0] + w * (k0[1] - k0[0]))
+    plane = corners[0] + u * (corners[1] - corners[0])  # (2, 2, N, C) along j and i
+    along_j = (plane[1, 0] + w * (plane[1, 1] - plane[1, 0])) - (plane[0, 0] + w * (plane[0, 1] - plane[0, 0]))
+    line = plane[0] + v * (plane[1] - plane[0])
+    slopes = np.stack([line[1] - line[0], along_j, along_k], axis=-1) / spacing_mm
+    return slopes.astype(np.float32)
+
+
+def drawn(mask: NDArray[np.bool_], count: int, seed: int) -> NDArray[np.int_]:
+    """``(N, 3)``, indices of at most ``count`` of a mask's voxels, drawn without repeats; all where there are fewer."""
+    usable = np.argwhere(mask)
+    if len(usable) <= count:
+        return usable
+    return np.asarray(usable[np.random.default_rng(seed).choice(len(usable), count, replace=False)])
+
+
+def drawn_points(fixed: Image, count: int, seed: int) -> tuple[NDArray[np.int_], Points]:
+    """Indices and places ``(N, 3)`` of at most ``count`` usable voxels of an image."""
+    mask = np.ones(fixed.grid.shape, dtype=bool) if fixed.mask is None else fixed.mask
+    index = drawn(mask, count, seed)
+    return index, fixed.grid.mm_from_index(index)
+
+
+def moved_by(parameters: NDArray[np.float64], start: Rigid, centre_mm: Points) -> Rigid:
+    """The start, then a turn around where it takes the centre, and a shift.
+
+    ``parameters`` are three components of a rotation vector in radians times `MM_PER_RADIAN`, and three of a shift in
+    mm, so that a step of 1 means about the same in each.
+    """
+    turn = Rotation.from_rotvec(parameters[:3] / MM_PER_RADIAN).as_matrix()
+    pivot = start.apply(centre_mm)
+    matrix = np.eye(4)
+    matrix[:3, :3] = turn @ start.matrix[:3, :3]
+    matrix[:3, 3] = turn @ (start.matrix[:3, 3] - pivot) + pivot + parameters[3:]
+    return Rigid(matrix, start.target, start.source)

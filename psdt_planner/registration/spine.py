@@ -1,0 +1,145 @@
+"""The spine in a planning CT, and the parts of the body in it that do not repeat from level to level."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from psdt_planner.geometry import Grid, Points
+from psdt_planner.images import Volume
+from psdt_planner.registration.bodies import CT_BODY_HU, ct_body
+from psdt_planner.registration.sitk_bridge import coarse
+
+Mask = NDArray[np.bool_]
+
+STEP_MM = 4.0
+BONE_HU = 150.0
+SMOOTH_MM = (10.0, 14.0, 14.0)
+"""About a vertebral body: smoothed by it, bone is densest along the column."""
+
+LEAST_DENSITY = 0.25
+BESIDE_MM = 40.0
+"""The column is looked for so near the middle of the body."""
+
+BEHIND = (0.45, 0.96)
+"""And between these parts of the body's depth, from the front."""
+
+TRUNK_MM = 200.0
+"""A body narrower than this is a limb or a neck."""
+
+JUMP_MM = 12.0
+LEAST_LENGTH_MM = 60.0
+
+HIP_BESIDE_MM = 45.0
+HIP_ML = 60.0
+"""A piece of bone beside the column as large as this is a hip bone; a rib has 10 to 20 ml."""
+
+LUNG_ML = 300.0
+ANCHOR_INSIDE_MM = 10.0
+"""How far an end of the lungs must lie within the CT to count."""
+
+
+@dataclass(frozen=True, eq=False)
+class Spine:
+    """The column of vertebrae in a CT.
+
+    Attributes:
+        line_mm: ``(N, 3)``, its middle from below to above, every 4 mm; empty where the CT shows none.
+        anchors: what else the CT shows that does not repeat from level to level: ``hip bones``, ``lung apex``,
+            ``lung base``.
+    """
+
+    line_mm: Points
+    anchors: tuple[str, ...]
+
+    @property
+    def found(self) -> bool:
+        """Whether the CT shows enough of it to compare levels."""
+        return len(self.line_mm) * STEP_MM >= LEAST_LENGTH_MM
+
+    def at(self, z_mm: float) -> Points:
+        """``(3,)``, the middle at a height; beyond the ends, that of the end."""
+        z = self.line_mm[:, 2]
+        return np.array([*(np.interp(z_mm, z, self.line_mm[:, a]) for a in range(2)), z_mm])
+
+    def upwards(self, z_mm: float) -> Points:
+        """``(3,)``, the unit vector along it at a height."""
+        way = self.at(z_mm + 3 * STEP_MM) - self.at(z_mm - 3 * STEP_MM)
+        return np.asarray(way / np.linalg.norm(way))
+
+
+def find_spine(ct: Volume) -> Spine:
+    """The spine of a planning CT in HU, and the anchors beside it."""
+    grid, hu, _ = coarse(ct, STEP_MM, outside=-1000.0)
+    body = ct_body(hu)
+    bone = (hu > BONE_HU) & body
+    line = _line(grid, body, bone)
+    anchors = (*_hips(grid, bone, line), *_lungs(grid, hu, body)) if len(line) else ()
+    return Spine(line, anchors)
+
+
+def _line(grid: Grid, body: Mask, bone: Mask) -> Points:
+    density = ndimage.gaussian_filter(bone.astype(np.float32), [mm / STEP_MM for mm in SMOOTH_MM])
+    runs: list[list[Points]] = [[]]
+    for k, plane in enumerate(body):
+        place = _densest(plane, density[k])
+        if place is None:
+            runs.append([])
+            continue
+        here = grid.mm_from_index([k, *place])
+        if runs[-1] and np.abs(here - runs[-1][-1])[:2].max() > JUMP_MM:
+            runs.append([])
+        runs[-1].append(here)
+    longest = max(runs, key=len)
+    if len(longest) * STEP_MM < LEAST_LENGTH_MM:
+        return np.zeros((0, 3))
+    line = np.array(longest)
+    line[:, :2] = ndimage.gaussian_filter1d(line[:, :2], 3.0, axis=0, mode="nearest")
+    return line
+
+
+def _densest(plane: Mask, density: NDArray[np.float32]) -> tuple[int, int] | None:
+    """Row and column of the most bone in the back middle of an axial slice; None where there is no column."""
+    rows, columns = np.nonzero(plane)
+    if rows.size == 0 or np.ptp(columns) * STEP_MM < TRUNK_MM:
+        return None
+    middle, (front, back) = np.median(columns), np.percentile(rows, [2, 98])
+    j, i = np.indices(plane.shape)
+    first, last = (front + share * (back - front) for share in BEHIND)
+    looked_at = (np.abs(i - middle) * STEP_MM <= BESIDE_MM) & (j >= first) & (j <= last)
+    found = np.where(looked_at, density, 0.0)
+    row, column = np.unravel_index(int(found.argmax()), found.shape)
+    return (int(row), int(column)) if found[row, column] > LEAST_DENSITY else None
+
+
+def _hips(grid: Grid, bone: Mask, line: Points) -> tuple[str, ...]:
+    """A large piece of bone on each side of the column."""
+    x = grid.mm_from_index(np.stack([*([np.zeros(grid.shape[2])] * 2), np.arange(grid.shape[2])], axis=-1))[:, 0]
+    column_x = np.interp(grid.slice_origins_mm[:, 2], line[:, 2], line[:, 0])
+    beside = x[None, :] - column_x[:, None]
+    for side in (-1.0, 1.0):
+        labels, count = ndimage.label(bone & (side * beside > HIP_BESIDE_MM)[:, None, :])
+        if count == 0 or np.bincount(labels.ravel())[1:].max() * STEP_MM**3 / 1000.0 < HIP_ML:
+            return ()
+    return ("hip bones",)
+
+
+def _lungs(grid: Grid, hu: NDArray[np.float32], body: Mask) -> tuple[str, ...]:
+    """Which ends of the lungs lie within the CT."""
+    labels, count = ndimage.label(ndimage.binary_opening((hu < CT_BODY_HU) & body))
+    if count == 0:
+        return ()
+    sizes = np.bincount(labels.ravel())[1:]
+    lungs = np.isin(labels, 1 + np.flatnonzero(sizes * STEP_MM**3 / 1000.0 >= LUNG_ML))
+    held = np.flatnonzero(lungs.any(axis=(1, 2)))
+    if held.size == 0:
+        return ()
+    ends = []
+    if held[0] * STEP_MM > ANCHOR_INSIDE_MM:
+        ends.append("lung base")
+    if (grid.shape[0] - 1 - held[-1]) * STEP_MM > ANCHOR_INSIDE_MM:
+        ends.append("lung apex")
+    return tuple(ends)
