@@ -73,7 +73,7 @@ class TestRows:
         by_work = {row.work: row for row in rows(both)}
         start, lesion, cores = (
             by_work[name]
-            for name in ("initialisation and whole body", "one lesion, with its contours", "a case on two cores")
+            for name in ("initialisation and whole body", "one lesion, all that it needs", "a case on two cores")
         )
         assert (start.ours, start.peer, start.ratio, start.bar, start.missed) == (8.0, 4.0, 2.0, 2.5, False)
         assert lesion_cpu_s(both) == (20.0 - 8.0) / 4
@@ -113,6 +113,10 @@ class TestWhatPeersGet:
         places = np.array([[10.0, -20.0, 30.0], [-60.0, 5.0, 90.0]])
         moved = np.array([transform.TransformPoint(place.tolist()) for place in places])
         np.testing.assert_allclose(inverted(transform, moved), places, atol=2e-3)
+
+    def test_a_point_goes_back_through_tissue_that_is_stretched(self) -> None:
+        stretched = sitk.ScaleTransform(3, (2.5, 0.5, 1.0))
+        np.testing.assert_allclose(inverted(stretched, np.array([[25.0, 10.0, 5.0]])), [[10.0, 20.0, 5.0]], atol=5e-3)
 
     def test_a_transform_that_folds_is_refused(self) -> None:
         flipped = sitk.ScaleTransform(3, (-1.0, 1.0, 1.0))
