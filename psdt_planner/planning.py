@@ -165,7 +165,7 @@ def plan(
     frames = sorted({flag.grid.frame for flag in exam.flags})
     if len(frames) > 1:
         return _unmapped(exam, protocol, exclusions, (_several_frames(frames),))
-    channels = _channels(exam, frames[0])
+    channels = channels_of(exam, frames[0])
     progress("whole body", 0, len(exam.flags))
     try:
         registration = register_case(
@@ -196,7 +196,7 @@ def plan(
 
 
 def _levels(
-    ct: Volume, channels: _Channels, registration: CaseRegistration, seed: int, pool: ThreadPoolExecutor
+    ct: Volume, channels: Channels, registration: CaseRegistration, seed: int, pool: ThreadPoolExecutor
 ) -> LevelCheck | None:
     """What the spine says of the registration; None where no MR of the frame is there, or nothing was found at all."""
     if not channels.anatomical or any(finding.code == "registration-failed" for finding in registration.findings):
@@ -207,18 +207,24 @@ def _levels(
 
 
 @dataclass(frozen=True)
-class _Channels:
-    """The MR volumes of the flags' frame that a registration uses."""
+class Channels:
+    """The MR volumes of the flags' frame that a registration uses.
+
+    Attributes:
+        anatomical: the best first; where the exam has no anatomical images, the DWI.
+        dwi: the low-b image beside them; None where there is none.
+    """
 
     anatomical: tuple[Volume, ...]
     dwi: Volume | None
 
     @property
     def whole_body(self) -> Volume | None:
+        """What the whole body is registered with; None where there is nothing."""
         return self.anatomical[0] if self.anatomical else None
 
 
-def _channels(exam: Exam, frame: str) -> _Channels:
+def channels_of(exam: Exam, frame: str) -> Channels:
     """Anatomy first; where the exam has none, the DWI at its two lowest b-values stands in for it.
 
     Only volumes that hold every flag count. Of one kind the longest goes first: it shows most of the body. The EPI
@@ -236,9 +242,9 @@ def _channels(exam: Exam, frame: str) -> _Channels:
         fitting(*DIFFUSION), key=lambda v: (v.grid not in drawn_on, v.quantity.b_value_s_per_mm2 or 0.0, v.series_uid)
     )
     if anatomical:
-        return _Channels(tuple(anatomical[:CHANNELS]), dwi[0] if dwi else None)
+        return Channels(tuple(anatomical[:CHANNELS]), dwi[0] if dwi else None)
     same = tuple(volume for volume in dwi if volume.grid == dwi[0].grid)
-    return _Channels(same[:CHANNELS], None)
+    return Channels(same[:CHANNELS], None)
 
 
 def _length_mm(volume: Volume) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -96,7 +97,8 @@ def make_dossier(
     for name in (*DICOM_OUTPUTS, "plan.json", "report.html", "manifest.json"):
         remove(out / name)
     intake = read_inputs(inputs, progress=lambda done, total: progress("reading", done, total))
-    made = plan(intake.exam, protocol, exclusions=exclusions, progress=progress)
+    threads = len(os.sched_getaffinity(0))
+    made = plan(intake.exam, protocol, exclusions=exclusions, threads=threads, progress=progress)
     stamp = Stamp(created, _entropy(intake, protocol, exclusions))
     progress("writing", 0, 1)
     objects = _dicom(made, intake, stamp) if made.status is PlanStatus.PROPOSED else {}

@@ -50,10 +50,12 @@ class Spine:
         line_mm: ``(N, 3)``, its middle from below to above, every 4 mm; empty where the CT shows none.
         anchors: what else the CT shows that does not repeat from level to level: ``hip bones``, ``lung apex``,
             ``lung base``.
+        hips_mm: places in the right and in the left hip bone, in pairs of one height; empty where the CT shows none.
     """
 
     line_mm: Points
     anchors: tuple[str, ...]
+    hips_mm: tuple[tuple[Points, Points], ...] = ()
 
     @property
     def found(self) -> bool:
@@ -77,8 +79,10 @@ def find_spine(ct: Volume) -> Spine:
     body = ct_body(hu)
     bone = (hu > BONE_HU) & body
     line = _line(grid, body, bone)
-    anchors = (*_hips(grid, bone, line), *_lungs(grid, hu, body)) if len(line) else ()
-    return Spine(line, anchors)
+    if not len(line):
+        return Spine(line, ())
+    hips = _hips(grid, bone, line)
+    return Spine(line, (*(["hip bones"] if hips else []), *_lungs(grid, hu, body)), hips)
 
 
 def _line(grid: Grid, body: Mask, bone: Mask) -> Points:
@@ -115,16 +119,31 @@ def _densest(plane: Mask, density: NDArray[np.float32]) -> tuple[int, int] | Non
     return (int(row), int(column)) if found[row, column] > LEAST_DENSITY else None
 
 
-def _hips(grid: Grid, bone: Mask, line: Points) -> tuple[str, ...]:
-    """A large piece of bone on each side of the column."""
-    x = grid.mm_from_index(np.stack([*([np.zeros(grid.shape[2])] * 2), np.arange(grid.shape[2])], axis=-1))[:, 0]
+def _hips(grid: Grid, bone: Mask, line: Points) -> tuple[tuple[Points, Points], ...]:
+    """Places in the large pieces of bone on each side of the column, a third and two thirds up."""
+    x = grid.mm_from_index([[0, 0, i] for i in range(grid.shape[2])])[:, 0]
     column_x = np.interp(grid.slice_origins_mm[:, 2], line[:, 2], line[:, 0])
-    beside = x[None, :] - column_x[:, None]
-    for side in (-1.0, 1.0):
-        labels, count = ndimage.label(bone & (side * beside > HIP_BESIDE_MM)[:, None, :])
-        if count == 0 or np.bincount(labels.ravel())[1:].max() * STEP_MM**3 / 1000.0 < HIP_ML:
-            return ()
-    return ("hip bones",)
+    beside = (x[None, :] - column_x[:, None])[:, None, :]
+    right, left = (_largest(bone & (side * beside > HIP_BESIDE_MM)) for side in (-1.0, 1.0))
+    if min(right.sum(), left.sum()) * STEP_MM**3 / 1000.0 < HIP_ML:
+        return ()
+    heights = np.flatnonzero(right.any(axis=(1, 2)) & left.any(axis=(1, 2)))
+    if heights.size < 2:
+        return ()
+    chosen = np.percentile(heights, [33, 67], method="nearest")
+    return tuple((_within(grid, right, int(k)), _within(grid, left, int(k))) for k in chosen)
+
+
+def _largest(mask: Mask) -> Mask:
+    labels, count = ndimage.label(mask)
+    return np.asarray(labels == 1 + np.bincount(labels.ravel())[1:].argmax()) if count else mask
+
+
+def _within(grid: Grid, mask: Mask, k: int) -> Points:
+    """The voxel of a mask's slice nearest to the slice's middle."""
+    voxels = np.argwhere(mask[k])
+    middle = voxels[np.linalg.norm(voxels - voxels.mean(axis=0), axis=1).argmin()]
+    return grid.mm_from_index([k, *middle])
 
 
 def _lungs(grid: Grid, hu: NDArray[np.float32], body: Mask) -> tuple[str, ...]:
