@@ -8,21 +8,24 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from benchmarks.mapping import TWO_CORES, Case, errors_mm, figures, lesion_cpu_s, rows, table
+from benchmarks.mapping import TWO_CORES, Case, errors_mm, figures, parts_cpu_s, rows, table
 from benchmarks.mapping_methods import OURS, Placed, Run, inverted, laid_on
 from benchmarks.rows import Row, as_json, as_text
 
 PLACES = ((1.0, 0.0, 0.0), (0.0, 2.0, 0.0), (0.0, 0.0, 12.0), (0.0, 6.0, 0.0))
 
 
-def run(*, cpu_s: float = 1.0, start_cpu_s: float = 0.0, wall_s: float = 1.0, lesions: int = 4) -> Run:
-    return Run(tuple(Placed(place) for place in PLACES[:lesions]), cpu_s, wall_s, start_cpu_s)
+PARTS_S = {"whole body": 8.0, "level check": 3.0, "fits": 7.0}
+
+
+def run(*, cpu_s: float = 1.0, wall_s: float = 1.0, parts_s: dict[str, float] | None = None) -> Run:
+    return Run(tuple(Placed(place) for place in PLACES), cpu_s, wall_s, parts_s or {})
 
 
 def case(ours: list[float], peer: list[float], accepted: list[bool], **peers: list[float]) -> Case:
-    """One patient: 20 CPU s of psdt, 8 of them before the lesions; a rigid fit of 4."""
+    """One patient: 20 CPU s of psdt, 8 of them for the whole body; a rigid fit of 4."""
     runs = {
-        OURS: run(cpu_s=20.0, start_cpu_s=8.0, wall_s=18.0),
+        OURS: run(cpu_s=20.0, wall_s=18.0, parts_s=PARTS_S),
         TWO_CORES: run(cpu_s=21.0, wall_s=9.0),
         "SimpleITK rigid": run(cpu_s=4.0),
         **{name: run() for name in peers},
@@ -68,17 +71,18 @@ class TestRows:
         assert bars["plastimatch B-spline"] == pytest.approx(1 / 3)
         assert "ANTs SyN" not in bars, "not installed, not shown"
 
-    def test_time_is_split_in_whole_body_and_lesions(self) -> None:
+    def test_time_is_split_in_parts(self) -> None:
         both = [case([1.0] * 4, [4.0] * 4, [True] * 4)] * 2
         by_work = {row.work: row for row in rows(both)}
         start, lesion, cores = (
-            by_work[name]
-            for name in ("initialisation and whole body", "one lesion, all that it needs", "a case on two cores")
+            by_work[name] for name in ("initialisation and whole body", "one lesion", "a case on two cores")
         )
         assert (start.ours, start.peer, start.ratio, start.bar, start.missed) == (8.0, 4.0, 2.0, 2.5, False)
-        assert lesion_cpu_s(both) == (20.0 - 8.0) / 4
-        assert (lesion.ours, lesion.peer, lesion.missed) == (3.0, 2.0, True)
+        assert (lesion.ours, lesion.peer, lesion.bar, lesion.missed) == (7.0 / 4, 2.0, 1.0, False)
         assert (cores.ours, cores.peer, cores.ratio, cores.bar) == (9.0, 18.0, 0.5, None)
+        assert parts_cpu_s(both) == {
+            "whole body": 16.0, "level check": 6.0, "fits": 14.0, "contours and doses": 4.0,
+        }  # fmt: skip
 
     def test_without_a_second_core_there_is_no_such_row(self) -> None:
         only = case([1.0] * 4, [4.0] * 4, [True] * 4)
@@ -101,7 +105,7 @@ def test_the_table_shows_held_lesions_apart() -> None:
     assert all_of_them.split() == ["psdt,", "held", "too", "4", "1.00", "7.80", "9.00", "25.0%", "20.0", "1.00"]
     assert rigid.split()[2:] == ["4", "4.00", "4.00", "4.00", "0.0%", "4.0", "4.00"]
     assert split == (
-        "psdt held 1 of 4 lesions; its CPU time is 8.0 s a case for initialisation and whole body, 3.00 s a lesion"
+        "psdt held 1 of 4 lesions; CPU s a case: whole body 8.0, level check 3.0, fits 7.0, contours and doses 2.0"
     )
 
 
