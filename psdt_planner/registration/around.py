@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from psdt_planner.geometry import Grid, Points, Rigid
-from psdt_planner.images import Volume
+from psdt_planner.images import Kind, Volume
 from psdt_planner.registration.fits import Image
 from psdt_planner.registration.sitk_bridge import even_image, lps_lattice, resample_sitk
 from psdt_planner.registration.whole_body import HU_RANGE
@@ -57,12 +57,14 @@ class Surroundings:
         ct: box of 9 cm around the place, HU within `HU_RANGE`, on an LPS lattice; its mask is bone with a rim, or for
             soft tissue a ball.
         mr: the anatomical channels on one lattice, which reaches further.
+        sharpest: which of them shows the edge of bone best.
         at_ct, at_mr: ``(3,)``, the place in both frames under ``ct_from_mr``.
         ct_from_mr: where the fits start.
     """
 
     ct: Image
     mr: tuple[Image, ...]
+    sharpest: int
     at_ct: Points
     at_mr: Points
     ct_from_mr: Rigid
@@ -104,7 +106,13 @@ class Images:
         if usable.sum() * self.box.step_mm**3 / 1000.0 >= LEAST_BONE_ML:
             box = replace(box, mask=usable)
         boxes = tuple(self._mr_box(n, at_mr) for n in range(len(self.anatomical)))
-        return Surroundings(box, boxes, at_ct, at_mr, ct_from_mr)
+        return Surroundings(box, boxes, self._sharpest, at_ct, at_mr, ct_from_mr)
+
+    @cached_property
+    def _sharpest(self) -> int:
+        """Fat surrounds and fills bone: on a fat image its cortex is a dark line."""
+        kinds = [volume.quantity.kind for volume in self.anatomical]
+        return kinds.index(Kind.DIXON_FAT) if Kind.DIXON_FAT in kinds else 0
 
     def _ct_box(self, at_ct: Points) -> Image:
         lattice = self._lattice(at_ct, np.full(3, HALF_MM), self.ct.grid.frame)

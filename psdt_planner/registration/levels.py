@@ -37,10 +37,12 @@ LEAST_MARGIN = 0.005
 """Least pooled gain of the level over its neighbours. On synthetic patients right levels reach 0.026 and more, and
 wrong ones minus 0.037 at most."""
 
-AGREEMENT_MM = 2.0
-MOST_DISAGREEING = 0.5
+AGREEMENT_MM, AGREEMENT_VOXELS = 2.0, 0.5
+"""Two measures agree within the larger of both, by the MR's largest voxel dimension."""
+
+MOST_DISAGREEING, LEAST_COMPARED = 0.5, 6
 """Part of the ghosts whose two measures lie apart. On synthetic patients 0.27 at most for the right patient; two
-thirds and more for another's chest."""
+thirds and more for another's chest. Of fewer ghosts than the second figure a part says nothing."""
 
 MOST_STRETCH = 0.015
 """Difference in length of the spine between CT and MR that one man's posture explains; two men differ by 3 to 4 %."""
@@ -77,6 +79,7 @@ class LevelCheck:
     Attributes:
         spine: as found in the CT.
         ghosts: from below to above; may be empty.
+        agreement_mm: within which two measures agree on a ghost.
         findings: what holds the case.
         widths: how much wider the pelvis is on the MR than on the CT, as a part of its width, at each height where two
             measures agree on both hip bones.
@@ -84,6 +87,7 @@ class LevelCheck:
 
     spine: Spine
     ghosts: tuple[Ghost, ...]
+    agreement_mm: float
     findings: tuple[Finding, ...] = ()
     widths: tuple[float, ...] = ()
 
@@ -101,7 +105,7 @@ class LevelCheck:
     @cached_property
     def disagreeing(self) -> float:
         """Part of the ghosts whose two measures lie apart."""
-        return float(np.mean([ghost.apart_mm > AGREEMENT_MM for ghost in self.ghosts]))
+        return float(np.mean([ghost.apart_mm > self.agreement_mm for ghost in self.ghosts]))
 
     @cached_property
     def stretch(self) -> tuple[float, float, float]:
@@ -145,19 +149,20 @@ def check_levels(
     """
     spine = find_spine(ct)
     if not spine.found:
-        return LevelCheck(spine, (), tuple(_unchecked(computed)))
+        return LevelCheck(spine, (), AGREEMENT_MM, tuple(_unchecked(computed)))
     images = Images(ct, anatomical, GHOST_BOX)
     places = [*_places(spine), *(hip for pair in spine.hips_mm for hip in pair)]
     found = list(mapper(lambda place: _ghost(images, spine, place, ct_from_mr, seed), places))
     count = len(places) - 2 * len(spine.hips_mm)
     ghosts = tuple(ghost for ghost in found[:count] if ghost is not None)
-    check = LevelCheck(spine, ghosts, (), tuple(_widths(found[count:])))
+    agreement_mm = max(AGREEMENT_MM, AGREEMENT_VOXELS * max(anatomical[0].grid.spacing_kji_mm))
+    check = LevelCheck(spine, ghosts, agreement_mm, (), tuple(_widths(found[count:], agreement_mm)))
     return replace(check, findings=tuple(_findings(check, computed=computed)))
 
 
-def _widths(hips: Sequence[Ghost | None]) -> Iterator[float]:
+def _widths(hips: Sequence[Ghost | None], agreement_mm: float) -> Iterator[float]:
     for right, left in zip(hips[::2], hips[1::2], strict=True):
-        if right and left and max(right.apart_mm, left.apart_mm) <= AGREEMENT_MM:
+        if right and left and max(right.apart_mm, left.apart_mm) <= agreement_mm:
             across = left.place_mm - right.place_mm
             yield float((left.moved_mm - right.moved_mm) @ across / (across @ across))
 
@@ -184,7 +189,7 @@ def _ghost(images: Images, spine: Spine, place: Points, ct_from_mr: Rigid, seed:
 def _apart(here: Surroundings, there: Points, seed: int) -> float:
     """How far SimpleITK's mutual information puts the place from where self-similarity does."""
     try:
-        found = fit(here.ct, here.mr[-1], here.mr_from_ct, here.at_ct, AROUND_LESION, seed=seed)
+        found = fit(here.ct, here.mr[here.sharpest], here.mr_from_ct, here.at_ct, AROUND_LESION, seed=seed)
     except RuntimeError:  # SimpleITK: the images lost each other
         return float("inf")
     return float(np.linalg.norm(found.apply(here.at_ct) - there))
@@ -234,7 +239,7 @@ def _findings(check: LevelCheck, *, computed: bool) -> Iterator[Finding]:
 
 def _wrong_patient(check: LevelCheck) -> Iterator[Finding]:
     ask = "Look whether MR and planning CT are of one patient."
-    if check.disagreeing > MOST_DISAGREEING:
+    if len(check.ghosts) >= LEAST_COMPARED and check.disagreeing > MOST_DISAGREEING:
         message = (
             f"At {check.disagreeing:.0%} of the places along the spine independent fits contradict each other. {ask}"
         )

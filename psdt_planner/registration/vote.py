@@ -62,15 +62,15 @@ def all_fits(here: Surroundings, seed: int) -> Iterator[tuple[str, Rigid]]:
     """
     information = fit_information(here.ct, here.mr, here.mr_from_ct, here.at_ct, seed=seed)
     yield "information", information.inverse()
-    last = here.mr[-1]
+    sharp = here.mr[here.sharpest]
     yield from _simpleitk(
-        "SimpleITK", lambda: fit(here.ct, last, here.mr_from_ct, here.at_ct, AROUND_LESION, seed=seed).inverse()
+        "SimpleITK", lambda: fit(here.ct, sharp, here.mr_from_ct, here.at_ct, AROUND_LESION, seed=seed).inverse()
     )
     similarity = Similarity.of(here.ct, here.mr, here.at_ct, seed=seed, points=POINTS)
     found = min((similarity.fit(start) for start in (here.mr_from_ct, information)), key=lambda fitted: fitted.cost)
     if np.isfinite(found.cost):
         yield "self-similarity", found.moving_from_fixed.inverse()
-    fixed = replace(last, mask=here.mr_mask)
+    fixed = replace(sharp, mask=here.mr_mask)
     whole = replace(here.ct, mask=None)
     yield from _simpleitk("inverse", lambda: fit(fixed, whole, here.ct_from_mr, here.at_mr, AROUND_LESION, seed=seed))
 
