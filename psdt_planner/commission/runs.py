@@ -24,10 +24,14 @@ from psdt_planner.dicom.intake import read_inputs
 from psdt_planner.dossier import load_protocol
 from psdt_planner.findings import Level
 from psdt_planner.fractionation import Abstention
-from psdt_planner.planning import BONE_SITES, LesionStatus, Plan, PlannedLesion, plan
+from psdt_planner.geometry import Rigid
+from psdt_planner.planning import BONE_SITES, LesionStatus, Plan, PlannedLesion, channels_of, plan
+from psdt_planner.registration import check_levels
 
 PARTS = ("ct", "mr", "flags", "organs")
 """Folders of a phantom that psdt may see; the truth is not among them."""
+
+LEVEL_ALARM = "level-off"
 
 Progress = Callable[[str, int, int], None]
 """Told what is over, and how many of how many."""
@@ -107,7 +111,7 @@ def run(job: Job) -> Result:
         clock.stop()
     if job.wrong_patient:
         return Result(trials=(wrong_patient_trial(job, made),))
-    return Result(cases=(case_row(job, made, truth, clock),))
+    return Result((case_row(job, made, truth, clock),), tuple(level_trials(job, made, truth["levels"])))
 
 
 class _Clock:
@@ -224,6 +228,28 @@ def level_share(made: Plan, levels: Sequence[dict[str, Any]]) -> tuple[float | N
     shares = np.linalg.norm(moved - there, axis=1) / (nearest / 2.0)
     n = int(shares.argmax())
     return float(shares[n]), str(levels[n]["name"])
+
+
+def level_trials(job: Job, made: Plan, levels: Sequence[dict[str, Any]]) -> Iterator[Trial]:
+    """The case as it is, which must raise no alarm, and shifted one level up and down, each of which must.
+
+    None without a registration, or with fewer than two vertebrae in the CT.
+    """
+    if made.registration is None or made.exam.planning_ct is None or len(levels) < 2:
+        return
+    codes = sorted({finding.code for finding in made.findings if finding.code == LEVEL_ALARM})
+    yield Trial(TrialKind.LEVEL_RIGHT, job.name, bool(codes), tuple(codes))
+    whole = made.registration.ct_from_mr
+    channels = channels_of(made.exam, whole.source)
+    there = np.array([level["ct_mm"] for level in levels])
+    level_mm = np.median(np.diff(there, axis=0), axis=0)
+    for name, way in (("up", 1.0), ("down", -1.0)):
+        matrix = whole.matrix.copy()
+        matrix[:3, 3] += way * level_mm
+        off = Rigid(matrix, whole.target, whole.source)
+        check = check_levels(made.exam.planning_ct, channels.anatomical, off, computed=True, seed=1)
+        codes = sorted(finding.code for finding in check.findings)
+        yield Trial(TrialKind.LEVEL_OFF, f"{job.name} {name}", LEVEL_ALARM in codes, tuple(codes))
 
 
 def wrong_patient_trial(job: Job, made: Plan) -> Trial:
