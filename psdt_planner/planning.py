@@ -165,45 +165,55 @@ def plan(
     frames = sorted({flag.grid.frame for flag in exam.flags})
     if len(frames) > 1:
         return _unmapped(exam, protocol, exclusions, (_several_frames(frames),))
-    channels = channels_of(exam, frames[0])
-    progress("whole body", 0, len(exam.flags))
+    with ThreadPoolExecutor(threads) as pool:
+        return _mapped(exam, exam.planning_ct, protocol, frames[0], _Way(seed, exclusions, pool, progress))
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How a plan is made: what was decided beforehand, and what it is made with."""
+
+    seed: int
+    exclusions: tuple[Exclusion, ...]
+    pool: ThreadPoolExecutor
+    progress: Progress
+
+
+def _mapped(exam: Exam, ct: Volume, protocol: Protocol, frame: str, way: _Way) -> Plan:
+    """The plan of a case whose flags stand in one frame."""
+    channels, count = channels_of(exam, frame), len(exam.flags)
+    drawn_on = {flag.series_uid for flag in exam.flags}
+    way.progress("whole body", 0, count)
     try:
         registration = register_case(
-            exam.planning_ct,
-            frames[0],
-            channels.whole_body,
-            exam.registrations,
-            seed=seed,
-            drawn_on={flag.series_uid for flag in exam.flags},
+            ct, frame, channels.whole_body, exam.registrations, seed=way.seed, drawn_on=drawn_on, mapper=way.pool.map
         )
     except DecisionNeededError as error:
         finding = Finding("mr-absent", Level.HOLD, str(error), Who.SENDER)
-        return _unmapped(exam, protocol, exclusions, (finding,))
-    with ThreadPoolExecutor(threads) as pool:
-        levels = _levels(exam.planning_ct, channels, registration, seed, pool)
-        if levels is not None:
-            registration = replace(registration, findings=(*registration.findings, *levels.findings))
-        registrar = LesionRegistrar(exam.planning_ct, channels.anatomical, channels.dwi, registration, seed, levels)
-        by_lesion = {exclusion.lesion: exclusion for exclusion in exclusions}
-        planner = _LesionPlanner(exam, exam.planning_ct, protocol, registrar, len(exam.flags) - len(by_lesion))
-        planned = pool.map(lambda flag: planner.planned(flag, by_lesion.get(flag.id)), exam.flags)
-        lesions = []
-        for n, flag in enumerate(exam.flags):
-            progress(f"{flag.id} {flag.label}", n, len(exam.flags))
-            lesions.append(next(planned))
-    progress("structure set", len(exam.flags), len(exam.flags))
-    return _finished(exam, protocol, registration, tuple(lesions), exclusions)
+        return _unmapped(exam, protocol, way.exclusions, (finding,))
+    way.progress("vertebral levels", 0, count)
+    levels = _levels(ct, channels, registration, way)
+    if levels is not None:
+        registration = replace(registration, findings=(*registration.findings, *levels.findings))
+    registrar = LesionRegistrar(ct, channels.anatomical, channels.dwi, registration, way.seed, levels)
+    by_lesion = {exclusion.lesion: exclusion for exclusion in way.exclusions}
+    planner = _LesionPlanner(exam, ct, protocol, registrar, count - len(by_lesion))
+    planned = way.pool.map(lambda flag: planner.planned(flag, by_lesion.get(flag.id)), exam.flags)
+    lesions = []
+    for n, flag in enumerate(exam.flags):
+        way.progress(f"{flag.id} {flag.label}", n, count)
+        lesions.append(next(planned))
+    way.progress("structure set", count, count)
+    return _finished(exam, protocol, registration, tuple(lesions), way.exclusions)
 
 
-def _levels(
-    ct: Volume, channels: Channels, registration: CaseRegistration, seed: int, pool: ThreadPoolExecutor
-) -> LevelCheck | None:
+def _levels(ct: Volume, channels: Channels, registration: CaseRegistration, way: _Way) -> LevelCheck | None:
     """What the spine says of the registration; None where no MR of the frame is there, or nothing was found at all."""
     if not channels.anatomical or any(finding.code == "registration-failed" for finding in registration.findings):
         return None
     computed = registration.source is RegistrationSource.COMPUTED
     whole = registration.ct_from_mr
-    return check_levels(ct, channels.anatomical, whole, computed=computed, seed=seed, mapper=pool.map)
+    return check_levels(ct, channels.anatomical, whole, computed=computed, seed=way.seed, mapper=way.pool.map)
 
 
 @dataclass(frozen=True)

@@ -307,6 +307,7 @@ def test_progress_names_each_lesion_in_turn(protocol: Protocol) -> None:
     plan(exam(), protocol, progress=lambda what, done, total: told.append((what, done, total)))
     assert told == [
         ("whole body", 0, 3),
+        ("vertebral levels", 0, 3),
         ("L1 lesion 1", 0, 3),
         ("L2 lesion 2", 1, 3),
         ("L3 lesion 3", 2, 3),

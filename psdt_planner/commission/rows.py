@@ -69,7 +69,7 @@ class CaseRow:
             next one; from 1 on, a level is lost. None without a registration, or with fewer than two vertebrae.
         level_worst: the vertebra where it is greatest.
         cpu_s, wall_s: of reading and planning.
-        read_cpu_s, whole_body_cpu_s, lesions_cpu_s: parts of it.
+        read_cpu_s, whole_body_cpu_s, levels_cpu_s, lesions_cpu_s: parts of it.
         lesions: every flag.
     """
 
@@ -87,6 +87,7 @@ class CaseRow:
     wall_s: float
     read_cpu_s: float
     whole_body_cpu_s: float
+    levels_cpu_s: float
     lesions_cpu_s: float
     lesions: tuple[LesionRow, ...]
 

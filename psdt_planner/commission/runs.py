@@ -152,7 +152,7 @@ def case_row(job: Job, made: Plan, truth: dict[str, Any], clock: _Clock) -> Case
     lesions = tuple(_lesion_row(job.name, made, lesion, true[lesion.flag.tracking_uid]) for lesion in made.lesions)
     starts = [lesion.start_mm for lesion in lesions if lesion.start_mm is not None]
     share, worst = level_share(made, truth["levels"])
-    read_s, whole_s = clock.spent_s("reading"), clock.spent_s("whole body")
+    read_s, whole_s, levels_s = (clock.spent_s(step) for step in ("reading", "whole body", "vertebral levels"))
     return CaseRow(
         name=job.name,
         region=job.region,
@@ -168,7 +168,8 @@ def case_row(job: Job, made: Plan, truth: dict[str, Any], clock: _Clock) -> Case
         wall_s=clock.wall_s,
         read_cpu_s=read_s,
         whole_body_cpu_s=whole_s,
-        lesions_cpu_s=clock.cpu_s - read_s - whole_s,
+        levels_cpu_s=levels_s,
+        lesions_cpu_s=clock.cpu_s - read_s - whole_s - levels_s,
         lesions=lesions,
     )
 

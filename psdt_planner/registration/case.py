@@ -16,7 +16,7 @@ from psdt_planner.registration.bodies import CT_BODY_HU
 from psdt_planner.registration.direction import inverted
 from psdt_planner.registration.routes import Route, contradictions, gaps, routes
 from psdt_planner.registration.types import CaseRegistration, RegistrationSource
-from psdt_planner.registration.whole_body import register_whole_body
+from psdt_planner.registration.whole_body import Mapper, register_whole_body
 
 BODY_STEP_MM = 20.0
 """Distance of the places in the body over which transforms are compared, and one rigid transform fits a deformation."""
@@ -30,6 +30,7 @@ def register_case(
     *,
     seed: int,
     drawn_on: Collection[str] = (),
+    mapper: Mapper = map,
 ) -> CaseRegistration:
     """``ct_from_mr`` from, in this order: the same frame of reference, registration objects, or the images.
 
@@ -42,6 +43,7 @@ def register_case(
         seed: of the samples that a computed one draws.
         drawn_on: SeriesInstanceUIDs that the flags were drawn on; a registration that is limited to images counts only
             where it names images of these.
+        mapper: how the starts of a computed one are gone through.
 
     Of several ways through the objects the shortest leads, of these one that names the flags' images, then the first in
     order of SOP Instance UID. Findings, all at level hold: ``registration-contradictory`` and
@@ -67,7 +69,7 @@ def register_case(
             where=f"frame {mr_frame}",
             todo="Send the MR that the flags were drawn on, or a Spatial Registration object.",
         )
-    return register_whole_body(ct, mr, seed=seed)
+    return register_whole_body(ct, mr, seed=seed, mapper=mapper)
 
 
 def _given(found: tuple[Route, ...], findings: tuple[Finding, ...], ct: Volume, mr: Volume | None) -> CaseRegistration:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ MM_PER_RADIAN = 45.0
 
 @dataclass(frozen=True, eq=False)
 class Channels:
-    """Several numbers a voxel on one even LPS lattice, laid out so that a point reads all of them at once.
+    """Several numbers a voxel on a lattice along L, P and S of one spacing; a point reads all of them at once.
 
     Attributes:
         grid: the lattice.
@@ -36,7 +37,7 @@ class Channels:
             ``(2, 2, 2, N, C)`` numbers along k, j, i; ``(N, 3)`` the way into the cell in voxels; ``(N,)`` whether the
             point lies within the lattice and on a usable voxel. Points outside read the nearest cell.
         """
-        index = self.grid.index_from_mm(points_mm)
+        index = (points_mm - self.grid.slice_origins_mm[0])[:, ::-1] / self._step_mm
         last = np.array(self.grid.shape) - 1
         inside = np.all((index >= 0) & (index <= last), axis=1)
         index = np.clip(index, 0, last)
@@ -49,6 +50,10 @@ class Channels:
         base = (lower[:, 0] * rows + lower[:, 1]) * columns + lower[:, 2]
         steps = np.array([[[0, 1], [columns, columns + 1]]]) + np.array([0, rows * columns])[:, None, None]
         return flat[base + steps[..., None]], index - lower, np.asarray(inside)
+
+    @cached_property
+    def _step_mm(self) -> float:
+        return self.grid.slice_gap_mm
 
 
 def values_of(corners: NDArray[np.float32], way: Points) -> NDArray[np.float32]:

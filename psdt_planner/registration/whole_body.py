@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,13 +38,18 @@ class _Level:
     mr: Image
 
 
-def register_whole_body(ct: Volume, mr: Volume, *, seed: int) -> CaseRegistration:
+Mapper = Callable[[Callable[[Start], tuple[float, Rigid]], Iterable[Start]], Iterable[tuple[float, Rigid]]]
+"""As the built-in ``map``; one that works in threads gives the same result sooner."""
+
+
+def register_whole_body(ct: Volume, mr: Volume, *, seed: int, mapper: Mapper = map) -> CaseRegistration:
     """The rigid ``ct_from_mr`` of the whole body, without any prior knowledge of where the CT lies in the MR.
 
     Args:
         ct: planning CT in HU; a part of the body is enough.
         mr: anatomical MR (T1-weighted in-phase is best), whole body or a part that holds the CT's.
         seed: of the samples that the fits draw; same seed, same bytes.
+        mapper: how the starts are gone through.
 
     The result carries ``registration-failed`` (hold) where nothing overlaps, ``registration-ambiguous`` (hold) where
     two places along the body fit alike, and ``registration-weak`` (warn) where even the best fits badly.
@@ -54,7 +60,7 @@ def register_whole_body(ct: Volume, mr: Volume, *, seed: int) -> CaseRegistratio
     if not candidates:
         return _failed(ct, mr)
     body, centre = _masked(rough, MIDDLE_MM)
-    tried = sorted((_tried(body, start, centre, seed) for start in candidates), key=lambda pair: -pair[0])
+    tried = sorted(mapper(lambda start: _tried(body, start, centre, seed), candidates), key=lambda pair: -pair[0])
     tried = [pair for pair in tried if np.isfinite(pair[0])]
     if not tried:
         return _failed(ct, mr)

@@ -74,11 +74,11 @@ def plan_of(*lesions: SimpleNamespace, findings: Sequence[Finding] = (), start: 
 
 
 def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Reading 1 s, the whole body 4 s, two lesions 2 s each, the structure set 1 s."""
-    seconds = iter([100.0, 101.0, 105.0, 107.0, 109.0, 110.0])
+    """Reading 1 s, the whole body 4 s, levels 0.5 s, lesions 1.5 s and 2 s, the structure set 1 s."""
+    seconds = iter([100.0, 101.0, 105.0, 105.5, 107.0, 109.0, 110.0])
     monkeypatch.setattr(runs, "_cpu_s", lambda: next(seconds))
     made = runs._Clock()
-    for what in ("whole body", "L1 ilium", "L2 L3 vertebral body", "structure set"):
+    for what in ("whole body", "vertebral levels", "L1 ilium", "L2 L3 vertebral body", "structure set"):
         made.step(what, 0, 2)
     made.stop()
     return made
@@ -112,7 +112,8 @@ def test_a_case_says_how_it_began_what_it_met_and_how_long_it_took(monkeypatch: 
     assert (row.status, row.codes) == ("proposed", ("dose-abstained",))
     assert (row.start_median_mm, row.level_share, row.level_worst) == (pytest.approx(6.0), pytest.approx(0.6), "L4")
     assert row.started_right
-    assert [row.cpu_s, row.read_cpu_s, row.whole_body_cpu_s, row.lesions_cpu_s] == [10.0, 1.0, 4.0, 5.0]
+    assert [row.cpu_s, row.read_cpu_s, row.whole_body_cpu_s] == [10.0, 1.0, 4.0]
+    assert [row.levels_cpu_s, row.lesions_cpu_s] == [0.5, 4.5]
 
 
 def test_a_held_lesion_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
