@@ -23,7 +23,7 @@ OF_A_STACK = {
 NO_CODES = {
     "dixon-fat", "dixon-in", "dixon-out", "dixon-water", "dwi-calculated", "dwi-trace", "mr-other", "planning-ct",
     "paraaortic-node", "pelvic-node", "project-derived", "psdt-sans", "psdt-sans-bold", "reg-object", "shared-frame",
-    "rt-utils", "utf-8", "plan-held", "short-lumbar", "short-thoracic",
+    "rt-utils", "self-similarity", "utf-8", "plan-held", "short-lumbar", "short-thoracic",
 }  # fmt: skip
 """Words with hyphens that are no finding: kinds of image, sites, names of libraries, events and phantoms."""
 
