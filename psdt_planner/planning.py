@@ -104,6 +104,7 @@ class Plan:
         structure_set: None when held: a set that lacks a progressive site must not look complete.
         protocol: the clinical tables that decided.
         exclusions: as given.
+        levels: what the spine says of the registration; None where that could not be asked.
     """
 
     status: PlanStatus
@@ -114,6 +115,7 @@ class Plan:
     structure_set: StructureSet | None
     protocol: Protocol
     exclusions: tuple[Exclusion, ...]
+    levels: LevelCheck | None = None
 
 
 Progress = Callable[[str, int, int], None]
@@ -204,7 +206,7 @@ def _mapped(exam: Exam, ct: Volume, protocol: Protocol, frame: str, way: _Way) -
         way.progress(f"{flag.id} {flag.label}", n, count)
         lesions.append(next(planned))
     way.progress("structure set", count, count)
-    return _finished(exam, protocol, registration, tuple(lesions), way.exclusions)
+    return replace(_finished(exam, protocol, registration, tuple(lesions), way.exclusions), levels=levels)
 
 
 def _levels(ct: Volume, channels: Channels, registration: CaseRegistration, way: _Way) -> LevelCheck | None:

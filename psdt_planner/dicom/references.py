@@ -44,10 +44,7 @@ def _named(kind: Kind, ds: Dataset) -> Iterator[tuple[str, str]]:
     elif kind is Kind.RTSTRUCT:
         yield from _structure_set(ds)
     elif kind is Kind.REGISTRATION:
-        for item in items_if_any(ds, "RegistrationSequence"):
-            yield text_or_empty(item, "FrameOfReferenceUID"), "registers frame"
-        for item in items_if_any(ds, "DeformableRegistrationSequence"):
-            yield text_or_empty(item, "SourceFrameOfReferenceUID"), "deforms frame"
+        yield from _registration(ds)
     elif kind is Kind.SR:
         for study in items_if_any(ds, "CurrentRequestedProcedureEvidenceSequence"):
             for item in items_if_any(study, "ReferencedSeriesSequence"):
@@ -55,6 +52,13 @@ def _named(kind: Kind, ds: Dataset) -> Iterator[tuple[str, str]]:
     else:
         for item in items_if_any(ds, "ReferencedStructureSetSequence"):
             yield text_or_empty(item, "ReferencedSOPInstanceUID"), "uses structure set"
+
+
+def _registration(ds: Dataset) -> Iterator[tuple[str, str]]:
+    for item in items_if_any(ds, "RegistrationSequence"):
+        yield text_or_empty(item, "FrameOfReferenceUID"), "registers frame"
+    for item in items_if_any(ds, "DeformableRegistrationSequence"):
+        yield text_or_empty(item, "SourceFrameOfReferenceUID"), "deforms frame"
 
 
 def _structure_set(ds: Dataset) -> Iterator[tuple[str, str]]:

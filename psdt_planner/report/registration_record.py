@@ -16,7 +16,7 @@ from psdt_planner.case import NOT_ASSESSED
 from psdt_planner.exam import Exam
 from psdt_planner.lesions import MappedLesion
 from psdt_planner.planning import Plan, PlannedLesion
-from psdt_planner.registration import CaseRegistration, RegistrationSource
+from psdt_planner.registration import CaseRegistration, LevelCheck, RegistrationSource
 
 CASE = "case"
 
@@ -123,14 +123,27 @@ Parts = tuple[str, str, str, tuple[Figure, ...], tuple[str, ...]]
 
 
 def _each(plan: Plan, case: CaseRegistration) -> Iterator[Parts]:
-    margin = case.margin
-    figures = () if margin is None else (Figure("mutual information over the second-best place", margin, ""),)
+    figures = tuple(_case_figures(case, plan.levels))
     yield CASE, case.method, _CASE_REGION[case.source], figures, tuple(one.code for one in case.findings)
     for lesion in plan.lesions:
         if lesion.mapped is not None:
             codes = tuple(one.code for one in lesion.mapped.findings if one not in case.findings)
             region = _region(lesion.mapped, case)
             yield lesion.flag.id, lesion.mapped.method, region, tuple(_figures(lesion, lesion.mapped, case)), codes
+
+
+def _case_figures(case: CaseRegistration, levels: LevelCheck | None) -> Iterator[Figure]:
+    if case.margin is not None:
+        yield Figure("mutual information over the second-best place", case.margin, "")
+    if levels is None or not levels.ghosts:
+        return
+    yield Figure("places compared along the spine", len(levels.ghosts), "")
+    if levels.margin is not None:
+        yield Figure("gain of the vertebral level over its neighbours", levels.margin, "")
+    if len(levels.ghosts) > 1:
+        yield Figure("difference in length of the spine", 100.0 * levels.stretch[0], "%")
+    if levels.widths:
+        yield Figure("difference in width of the pelvis", 100.0 * float(np.mean(levels.widths)), "%")
 
 
 _CASE_REGION: Mapping[RegistrationSource, str] = {
@@ -152,6 +165,8 @@ def _figures(lesion: PlannedLesion, mapped: MappedLesion, case: CaseRegistration
     yield Figure("bound on the error", mapped.uncertainty_mm, "mm")
     if mapped.disagreement_mm is not None:
         yield Figure("disagreement of independent fits", mapped.disagreement_mm, "mm")
+    for measure, distance_mm in mapped.distances_mm.items():
+        yield Figure(f"distance of {measure} from their median", distance_mm, "mm")
     apart = mapped.centroid_ct_mm - case.ct_from_mr.apply(lesion.flag.centroid_mm)
     yield Figure("distance from the case's transform", float(np.linalg.norm(apart)), "mm")
     yield Figure("largest voxel of the flag, TG-132's tolerance", max(lesion.flag.grid.spacing_kji_mm), "mm")

@@ -10,7 +10,9 @@ import pytest
 from psdt_planner.findings import Finding, Level, Who
 from psdt_planner.geometry import Rigid
 from psdt_planner.planning import Plan
-from psdt_planner.registration import CaseRegistration, RegistrationSource
+from psdt_planner.registration import CaseRegistration, LevelCheck, RegistrationSource
+from psdt_planner.registration.levels import Ghost
+from psdt_planner.registration.spine import Spine
 from psdt_planner.report import ImageSeries, registration_records, render_report
 from psdt_planner.report.registration_record import Figure
 from tests.report.conftest import CENTRES_MM, CT_FRAME, MADE_AT, MR_FRAME
@@ -47,6 +49,17 @@ class TestTheCase:
         assert record.region == "the body, as far as the planning CT shows it"
         assert record.figures == (Figure("mutual information over the second-best place", 0.12, ""),)
         assert str(record.figures[0]) == "0.12"
+
+    def test_what_the_spine_says_stands_among_its_figures(self, plan: Plan) -> None:
+        places = [np.array([0.0, 0.0, z]) for z in (0.0, 30.0, 60.0)]
+        spine = Spine(np.array([[0.0, 0.0, z] for z in np.arange(-4.0, 65.0, 4.0)]), ("hip bones",))
+        ghosts = tuple(Ghost(at, 0.01 * at, 0.5, 0.08, 0.06) for at in places)
+        checked = dataclasses.replace(plan, levels=LevelCheck(spine, ghosts, 2.5, (), (0.004, 0.006)))
+        figures = {figure.name: figure for figure in registration_records(checked, SERIES)[0].figures}
+        assert figures["places compared along the spine"].value == 3
+        assert figures["gain of the vertebral level over its neighbours"].value == pytest.approx(0.06)
+        assert str(figures["difference in length of the spine"]) == "1 %"
+        assert str(figures["difference in width of the pelvis"]) == "0.5 %"
 
     @pytest.mark.parametrize(
         ("source", "region"),
