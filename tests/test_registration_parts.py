@@ -18,9 +18,9 @@ from psdt_planner.registration import RegistrationSource, register_case
 from psdt_planner.registration.bodies import Profile
 from psdt_planner.registration.epi import epi_shift
 from psdt_planner.registration.information import binned, normalised_information
-from psdt_planner.registration.vote import geometric_median
 from psdt_planner.registration.sitk_bridge import even_image, lps_lattice, to_rigid, to_sitk, to_transform
 from psdt_planner.registration.start import CANDIDATE_DISTANCE_MM, starts
+from psdt_planner.registration.vote import geometric_median
 
 CT, MR = "1.2.3", "1.2.4"
 
