@@ -7,18 +7,24 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from psdt_planner.deformation import Deformation
 from psdt_planner.findings import Finding, Level
 from psdt_planner.geometry import Grid, Points, Rigid
 from psdt_planner.images import Kind, Quantity, Volume
+from psdt_planner.lesions import Side
 from psdt_planner.registration import (
     CaseRegistration,
     LesionRegistrar,
     LesionRegistration,
+    LevelCheck,
     Place,
     RegistrationSource,
 )
 from psdt_planner.registration import lesion as lesion_module
 from psdt_planner.registration import vote as vote_module
+from psdt_planner.registration.levels import Ghost
+from psdt_planner.registration.spine import Spine
+from psdt_planner.registration.vote import Vote
 
 CT, MR = "1.2.3", "1.2.4"
 CENTRE_CT = np.array([4.0, -7.0, 310.0])
@@ -91,9 +97,11 @@ def registered(
     on_dwi: bool = False,
     in_bone: bool = True,
     at_ct: Points = CENTRE_CT,
+    side: Side = Side.UNKNOWN,
+    levels: LevelCheck | None = None,
 ) -> LesionRegistration:
-    registrar = LesionRegistrar(CT_IMAGE, anatomical, dwi, CaseRegistration(start, source, "test"), 1)
-    return registrar.register(Place("L1", truth().inverse().apply(at_ct), 3.0, in_bone, on_dwi))
+    registrar = LesionRegistrar(CT_IMAGE, anatomical, dwi, CaseRegistration(start, source, "test"), 1, levels)
+    return registrar.register(Place("L1", truth().inverse().apply(at_ct), 3.0, in_bone, on_dwi, side))
 
 
 def error_mm(found: LesionRegistration) -> float:
@@ -216,3 +224,243 @@ def test_a_flag_on_dwi_that_cannot_be_corrected_is_said_and_counted() -> None:
     assert with_it.uncertainty_mm == pytest.approx(np.hypot(without.uncertainty_mm, lesion_module.EPI_UNCORRECTED_MM))
     np.testing.assert_allclose(with_it.ct_from_mr.matrix, without.ct_from_mr.matrix, atol=1e-12)
     assert with_it.anatomical_ct_from_mr == without.anatomical_ct_from_mr == without.ct_from_mr
+
+
+@pytest.mark.parametrize("source", [RegistrationSource.COMPUTED, RegistrationSource.REG_OBJECT])
+def test_what_maps_a_dwi_onto_the_ct_takes_its_shift_with_it(source: RegistrationSource) -> None:
+    """Where there are no anatomical images, the fits see the flag where it was drawn."""
+    shift_mm = 3.0
+    dwi = tuple(mr_volume(kind, shift_mm=shift_mm) for kind in (Kind.DWI_TRACE, Kind.DWI))
+    centre_mr = truth().inverse().apply(CENTRE_CT)
+    shifted = truth().matrix.copy()
+    shifted[:3, 3] -= shifted[:3, :3] @ [0.0, shift_mm, 0.0]
+    start = Rigid(shifted, CT, MR) if source is RegistrationSource.REG_OBJECT else truth()
+    registrar = LesionRegistrar(CT_IMAGE, dwi, None, CaseRegistration(start, source, "test"), 1)
+    seen = centre_mr + np.array([0.0, shift_mm, 0.0])
+    found = registrar.register(Place("L1", seen, 3.0, True, True))
+    assert found.findings == ()
+    assert "EPI" not in found.method
+    assert found.ct_from_mr == found.anatomical_ct_from_mr
+    assert found.epi_shift_mm == 0.0
+    assert np.linalg.norm(found.ct_from_mr.apply(seen) - CENTRE_CT) < 0.8
+    off_dwi = registrar.register(Place("L1", seen, 3.0, True, False))
+    assert found.uncertainty_mm == off_dwi.uncertainty_mm, "no correction, no doubt about it"
+
+
+# the side -------------------------------------------------------------------------------------------------------------
+
+LEAN = 0.1
+
+
+def spine_check(*ghosts: Ghost, x_mm: float = CENTRE_CT[0], ends: tuple[float, float] = (260.0, 360.0)) -> LevelCheck:
+    """A spine that passes a place ``x_mm`` at the lesion's height, and leans to the left on its way up."""
+    heights = np.arange(ends[0], ends[1] + 1.0, 4.0)
+    line = np.stack([x_mm + LEAN * (heights - CENTRE_CT[2]), np.full(len(heights), 30.0), heights], axis=1)
+    return LevelCheck(Spine(line, ()), ghosts, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("side", "across_mm", "told"),
+    [
+        (Side.LEFT, lesion_module.SIDE_MM + 0.2, True),
+        (Side.LEFT, lesion_module.SIDE_MM - 0.2, False),
+        (Side.LEFT, -60.0, False),
+        (Side.RIGHT, -lesion_module.SIDE_MM - 0.2, True),
+        (Side.RIGHT, -lesion_module.SIDE_MM + 0.2, False),
+        (Side.RIGHT, 60.0, False),
+        (Side.MIDLINE, 60.0, False),
+        (Side.MIDLINE, -60.0, False),
+        (Side.UNKNOWN, 60.0, False),
+    ],
+)
+@pytest.mark.parametrize("above_mm", [0.0, 40.0])
+def test_a_lesion_on_the_other_side_of_the_spine_is_held(
+    side: Side, across_mm: float, told: bool, above_mm: float
+) -> None:
+    """``across_mm``: how far to the right (-x) of the spine it lies."""
+    levels = spine_check(x_mm=CENTRE_CT[0] + across_mm - LEAN * above_mm)
+    at_ct = CENTRE_CT + np.array([0.0, 0.0, above_mm])
+    found = registered(truth(), RegistrationSource.REG_OBJECT, anatomical=(), at_ct=at_ct, side=side, levels=levels)
+    assert set(held(found)) == ({"lesion-side"} if told else set())
+    if told:
+        finding = held(found)["lesion-side"]
+        assert finding.value == pytest.approx(abs(across_mm))
+        assert (finding.limit, finding.unit, finding.lesion) == (lesion_module.SIDE_MM, "mm", "L1")
+        assert f"flagged {side.value}" in finding.message
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [None, LevelCheck(Spine(np.zeros((0, 3)), ()), (), 2.0), spine_check(x_mm=90.0, ends=(290.0, 330.0))],
+    ids=["not looked at", "none", "too short"],
+)
+def test_without_a_spine_nobody_knows_the_side(levels: LevelCheck | None) -> None:
+    found = registered(truth(), RegistrationSource.REG_OBJECT, anatomical=(), side=Side.LEFT, levels=levels)
+    assert not held(found)
+
+
+def test_a_fitted_lesion_that_lands_on_the_other_side_is_held() -> None:
+    levels = spine_check(x_mm=CENTRE_CT[0] + 30.0)
+    found = registered(off(2.0), RegistrationSource.COMPUTED, side=Side.LEFT, levels=levels)
+    assert held(found)["lesion-side"].value == pytest.approx(30.0, abs=0.7)
+
+
+# motion against the spine ---------------------------------------------------------------------------------------------
+
+
+def moved_fits(monkeypatch: pytest.MonkeyPatch, by_mm: Points) -> None:
+    """Fits that agree on a place so far from where the start puts the lesion."""
+    there = CENTRE_CT + by_mm
+    matrix = truth().matrix.copy()
+    matrix[:3, 3] += by_mm
+    found = Vote(Rigid(matrix, CT, MR), there, 0.4, {"one": 0.1, "two": 0.2, "three": 0.4})
+    monkeypatch.setattr(lesion_module, "vote", lambda _here, *, seed: found)
+
+
+def ghosts_near(moved_mm: Points, distance_mm: float = 30.0) -> tuple[Ghost, ...]:
+    places = [CENTRE_CT + np.array([0.0, 0.0, n * distance_mm]) for n in (-1, 0, 1)]
+    return tuple(Ghost(place, np.asarray(moved_mm, dtype=float), 0.5, 0.05, 0.05) for place in places)
+
+
+FAR = lesion_module.MOST_MOTION_MM
+WAY = np.array([0.6, 0.0, -0.8])
+
+
+@pytest.mark.parametrize(
+    ("fit_mm", "spine_mm", "told_mm"),
+    [
+        (FAR - 0.1, 0.0, None),
+        (FAR + 0.1, 0.0, FAR + 0.1),
+        (FAR + 8.0, 9.0, None),
+        (FAR + 8.0, 7.9, FAR + 0.1),
+        (0.0, FAR + 0.1, FAR + 0.1),
+        (6.0, -6.5, 12.5),
+    ],
+)
+def test_a_lesion_is_held_that_moved_otherwise_than_the_spine_nearby(
+    monkeypatch: pytest.MonkeyPatch, fit_mm: float, spine_mm: float, told_mm: float | None
+) -> None:
+    moved_fits(monkeypatch, fit_mm * WAY)
+    found = registered(truth(), RegistrationSource.COMPUTED, levels=spine_check(*ghosts_near(spine_mm * WAY)))
+    assert set(held(found)) == ({"lesion-moved-far"} if told_mm else set())
+    if told_mm:
+        finding = held(found)["lesion-moved-far"]
+        assert (finding.value, finding.limit) == (pytest.approx(told_mm), FAR)
+        assert "where the spine nearby would put it" in finding.message
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [None, spine_check(), spine_check(*ghosts_near(15.0 * WAY)[:2]), spine_check(*ghosts_near(15.0 * WAY, 80.0))],
+    ids=["not looked at", "no places", "two places", "places far away"],
+)
+def test_where_no_spine_is_near_the_whole_body_counts(
+    monkeypatch: pytest.MonkeyPatch, levels: LevelCheck | None
+) -> None:
+    moved_fits(monkeypatch, (FAR + 0.1) * WAY)
+    finding = held(registered(truth(), RegistrationSource.COMPUTED, levels=levels))["lesion-moved-far"]
+    assert finding.value == pytest.approx(FAR + 0.1)
+    assert "the whole body's" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("anchors", "ends", "most_mm"),
+    [
+        (("hip bones",), (320.0, 420.0), lesion_module.MOST_MOTION_BELOW_MM),
+        (("hip bones",), (300.0, 420.0), FAR),
+        (("lung base", "lung apex"), (320.0, 420.0), FAR),
+        ((), (320.0, 420.0), FAR),
+    ],
+    ids=["thigh", "beside the spine", "below a thorax", "below nobody knows what"],
+)
+def test_below_the_spine_beside_the_hips_a_thigh_may_move_further(
+    monkeypatch: pytest.MonkeyPatch, anchors: tuple[str, ...], ends: tuple[float, float], most_mm: float
+) -> None:
+    check = spine_check(ends=ends)
+    levels = LevelCheck(Spine(check.spine.line_mm, anchors), (), 2.0)
+    for beyond_mm, told in ((-0.1, set()), (0.1, {"lesion-moved-far"})):
+        moved_fits(monkeypatch, (most_mm + beyond_mm) * WAY)
+        found = held(registered(truth(), RegistrationSource.COMPUTED, levels=levels))
+        assert set(found) == told
+    assert found["lesion-moved-far"].limit == most_mm
+
+
+# deformable -----------------------------------------------------------------------------------------------------------
+
+
+def bent(*, undefined: bool = False, folded: bool = False, bend: float = 0.02) -> Deformation:
+    """CT frame to MR frame: the true transform after a shift along z that grows with z and with x squared."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.eye(3)[:, ::-1] * 8.0
+    matrix[:3, 3] = CENTRE_CT - 80.0
+    grid = Grid.regular(matrix, (21, 21, 21), CT)
+    away = grid.centres_mm() - CENTRE_CT
+    vectors = np.zeros((*grid.shape, 3))
+    vectors[..., 2] = bend * away[..., 2] + 5e-4 * away[..., 0] ** 2
+    if folded:
+        vectors[..., 2] = -1.5 * away[..., 2]
+    if undefined:
+        vectors[np.linalg.norm(away, axis=-1) < 12.0] = np.nan
+    return Deformation(grid, vectors.astype(np.float32), np.eye(4), truth().inverse().matrix, MR)
+
+
+def deformed(field: Deformation, at_ct: Points, anatomical: tuple[Volume, ...] = ()) -> LesionRegistration:
+    case = CaseRegistration(truth(), RegistrationSource.REG_OBJECT, "test", deformation=field)
+    registrar = LesionRegistrar(CT_IMAGE, anatomical, None, case, 1)
+    return registrar.register(Place("L1", field.apply(at_ct), 3.0, True, False))
+
+
+@pytest.mark.parametrize("away", [[0.0, 0.0, 0.0], [35.0, -10.0, 30.0]], ids=["middle", "beside"])
+def test_each_lesion_has_the_rigid_transform_of_a_deformation_around_it(away: list[float]) -> None:
+    field, at_ct = bent(), CENTRE_CT + away
+    at_mr = field.apply(at_ct)
+    found = deformed(field, at_ct)
+    around = field.rigid_around(at_mr, MR)
+    assert found.ct_from_mr == found.anatomical_ct_from_mr == around.rigid
+    assert np.linalg.norm(found.ct_from_mr.apply(at_mr) - at_ct) <= around.residual_mm
+    assert 0.0 < around.residual_mm < 1.0
+    floor_mm = np.hypot(3.0, lesion_module.FLOOR_SOFT_MM)
+    assert found.uncertainty_mm == pytest.approx(floor_mm + around.residual_mm), "what no rigid transform holds"
+    assert warned(found) == {"registration-unverified"}
+    assert not held(found)
+
+
+def test_lesions_of_one_deformation_move_differently() -> None:
+    field = bent(bend=0.05)
+    one, other = (deformed(field, CENTRE_CT + z * np.array([0, 0, 1.0])).ct_from_mr for z in (0.0, 50.0))
+    apart_mm = np.linalg.norm(one.apply(field.apply(CENTRE_CT)) - other.apply(field.apply(CENTRE_CT)))
+    assert apart_mm == pytest.approx(2.5, abs=0.3)
+
+
+@pytest.mark.parametrize(
+    ("field", "code"),
+    [
+        (bent(undefined=True), "registration-outside-grid"),
+        (bent(folded=True), "registration-folds"),
+        (bent(bend=0.4), "registration-not-locally-rigid"),
+    ],
+)
+@pytest.mark.parametrize("on_dwi", [False, True])
+def test_where_a_deformation_tells_no_transform_the_lesion_is_held_by_its_code(
+    field: Deformation, code: str, on_dwi: bool
+) -> None:
+    case = CaseRegistration(truth(), RegistrationSource.REG_OBJECT, "test", deformation=field)
+    registrar = LesionRegistrar(CT_IMAGE, (T1, FAT), None, case, 1)
+    found = registrar.register(Place("L1", truth().inverse().apply(CENTRE_CT), 3.0, True, on_dwi))
+    assert set(held(found)) == {code}
+    assert held(found)[code].lesion == "L1"
+    assert held(found)[code].message.startswith("L1: ")
+    assert found.ct_from_mr.matrix == pytest.approx(truth().matrix)
+    assert found.disagreement_mm is None
+    assert found.uncertainty_mm >= lesion_module.MOST_MOTION_MM
+
+
+def test_the_images_judge_a_deformation_as_any_other_given_transform() -> None:
+    """Around the lesion it shifts by 5 mm what truly did not move."""
+    matrix = truth().inverse().matrix.copy()
+    matrix[:3, 3] += matrix[:3, :3] @ [5.0, 0.0, 0.0]
+    true, wrong = bent(bend=0.0), bent(bend=0.0)
+    wrong = Deformation(wrong.grid, wrong.vectors_mm, wrong.pre, matrix, MR)
+    assert not held(deformed(true, CENTRE_CT, (T1, FAT)))
+    finding = held(deformed(wrong, CENTRE_CT, (T1, FAT)))["registration-disagrees"]
+    assert finding.value == pytest.approx(5.0, abs=0.8)
