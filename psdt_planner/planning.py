@@ -210,8 +210,8 @@ def _mapped(exam: Exam, ct: Volume, protocol: Protocol, frame: str, way: _Way) -
 
 
 def _levels(ct: Volume, channels: Channels, registration: CaseRegistration, way: _Way) -> LevelCheck | None:
-    """What the spine says of the registration; None where no MR of the frame is there, or nothing was found at all."""
-    if not channels.anatomical or any(finding.code == "registration-failed" for finding in registration.findings):
+    """What the spine says of the registration; None where nothing was found at all."""
+    if any(finding.code == "registration-failed" for finding in registration.findings):
         return None
     computed = registration.source is RegistrationSource.COMPUTED
     whole = registration.ct_from_mr

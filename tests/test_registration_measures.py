@@ -225,6 +225,13 @@ def test_a_number_between_two_bins_counts_half_in_each(pairs: list[tuple[int, in
     assert normalised_information(a, lower + 0.5) == pytest.approx(twice, abs=1e-9)
 
 
+@given(st.lists(st.tuples(whole_bins, whole_bins), min_size=1, max_size=60), st.floats(-0.45, 0.45))
+def test_the_still_image_counts_in_its_nearest_bin(pairs: list[tuple[int, int]], off: float) -> None:
+    a, b = np.array(pairs, dtype=np.float32).T
+    near = np.clip(a + off, 0, BINS - 1).astype(np.float32)
+    assert normalised_information(near, b) == normalised_information(a, b)
+
+
 def test_the_information_of_independent_numbers_is_one() -> None:
     rng = np.random.default_rng(5)
     a, b = np.meshgrid(rng.integers(0, BINS, 40), rng.uniform(0, BINS - 1, 50))

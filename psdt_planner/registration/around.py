@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -28,6 +29,11 @@ BONE_HU = 180.0
 BONE_RIM_MM = 6.0
 LEAST_BONE_ML = 12.0
 """Less bone with its rim than this, and the fits use the whole box."""
+
+
+NEARLY_ALL = 0.9
+"""A channel that shows less than this part of what another shows of a box is left out there: what lies beyond its end
+is not dark tissue."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,7 @@ class Surroundings:
             soft tissue a ball.
         mr: the anatomical channels on one lattice, which reaches further.
         sharpest: which of them shows the edge of bone best.
+        masked: whether there was bone, or soft tissue, enough for a mask; else all of the box counts.
         at_ct, at_mr: ``(3,)``, the place in both frames under ``ct_from_mr``.
         ct_from_mr: where the fits start.
     """
@@ -65,6 +72,7 @@ class Surroundings:
     ct: Image
     mr: tuple[Image, ...]
     sharpest: int
+    masked: bool
     at_ct: Points
     at_mr: Points
     ct_from_mr: Rigid
@@ -103,16 +111,14 @@ class Images:
         box = self._ct_box(at_ct)
         mask = bone_with_rim(box) if in_bone else _ball(box.grid, at_ct)
         usable = mask if box.mask is None else mask & box.mask
-        if usable.sum() * self.box.step_mm**3 / 1000.0 >= LEAST_BONE_ML:
+        masked = bool(usable.sum() * self.box.step_mm**3 / 1000.0 >= LEAST_BONE_ML)
+        if masked:
             box = replace(box, mask=usable)
-        boxes = tuple(self._mr_box(n, at_mr) for n in range(len(self.anatomical)))
-        return Surroundings(box, boxes, self._sharpest, at_ct, at_mr, ct_from_mr)
-
-    @cached_property
-    def _sharpest(self) -> int:
-        """Fat surrounds and fills bone: on a fat image its cortex is a dark line."""
         kinds = [volume.quantity.kind for volume in self.anatomical]
-        return kinds.index(Kind.DIXON_FAT) if Kind.DIXON_FAT in kinds else 0
+        seen = _seen_together([self._mr_box(n, at_mr) for n in range(len(kinds))])
+        # Fat surrounds and fills bone: on a fat image its cortex is a dark line.
+        sharpest = next((n for n, k in enumerate(seen) if kinds[k] is Kind.DIXON_FAT), 0)
+        return Surroundings(box, tuple(seen.values()), sharpest, masked, at_ct, at_mr, ct_from_mr)
 
     def _ct_box(self, at_ct: Points) -> Image:
         lattice = self._lattice(at_ct, np.full(3, HALF_MM), self.ct.grid.frame)
@@ -135,6 +141,15 @@ class Images:
     @cached_property
     def _mr_images(self) -> tuple[sitk.Image, ...]:
         return tuple(even_image(volume) for volume in self.anatomical)
+
+
+def _seen_together(boxes: Sequence[Image]) -> dict[int, Image]:
+    """By its number, each box that shows nearly as much as the fullest, all cut to what they show in common."""
+    masks = [np.ones(box.grid.shape, dtype=bool) if box.mask is None else box.mask for box in boxes]
+    most = max(mask.mean() for mask in masks)
+    kept = [n for n, mask in enumerate(masks) if mask.mean() >= NEARLY_ALL * most]
+    common = np.logical_and.reduce([masks[n] for n in kept])
+    return {n: replace(boxes[n], mask=common) for n in kept}
 
 
 def _ball(grid: Grid, centre_mm: Points) -> Mask:

@@ -19,14 +19,14 @@ from psdt_planner.registration.information import binned, normalised_information
 
 SEARCH_MM = 8.0
 CAP_MM = 6.0
-"""A larger shift is not believed: it is reported and not corrected."""
+"""A larger shift is not believed: it is not corrected, and holds the lesion."""
 
 STEP_MM = 0.5
 BOX_HALF_MM = (40.0, 40.0, 30.0)
 BOX_STEP_MM = 2.5
 DULL_PEAK = 0.002
-"""Normalised mutual information by which the peak must rise above the search's ends; below, there is nothing to go
-by."""
+"""Normalised mutual information by which the peak must rise above the search's median; below, there is nothing to
+go by."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class EpiShift:
     """How far a lesion flagged on DWI lies from its anatomical place, along ``axis_mm`` (unit vector).
 
     Attributes:
-        shift_mm: DWI place minus anatomical place; 0 where not trusted.
-        trusted: whether the search found a clear peak within `CAP_MM`.
+        shift_mm: DWI place minus anatomical place; 0 where the search found no clear peak.
+        trusted: whether it found one within `CAP_MM`.
         axis_mm: the phase-encode axis in the MR's frame.
     """
 
@@ -44,8 +44,8 @@ class EpiShift:
     axis_mm: tuple[float, float, float]
 
     def undo(self) -> NDArray[np.float64]:
-        """``(3,)``, what to add to a DWI place to get the anatomical one."""
-        return np.asarray(-self.shift_mm * np.array(self.axis_mm))
+        """``(3,)``, what to add to a DWI place to get the anatomical one; nothing where not trusted."""
+        return np.asarray(-self.shift_mm * self.trusted * np.array(self.axis_mm))
 
 
 def epi_shift(anatomical: tuple[Volume, ...], dwi: Volume, centre_mm: Points) -> EpiShift | None:
@@ -70,7 +70,7 @@ def epi_shift(anatomical: tuple[Volume, ...], dwi: Volume, centre_mm: Points) ->
     clear = 0 < best < len(shifts) - 1 and scores[best] - np.median(scores) > DULL_PEAK
     shift = float(shifts[best] + STEP_MM * _vertex(scores[best - 1 : best + 2])) if clear else 0.0
     trusted = clear and abs(shift) <= CAP_MM
-    return EpiShift(shift if trusted else 0.0, trusted, (float(axis[0]), float(axis[1]), float(axis[2])))
+    return EpiShift(shift, trusted, (float(axis[0]), float(axis[1]), float(axis[2])))
 
 
 def _box(centre_mm: Points) -> Points:

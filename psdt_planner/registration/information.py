@@ -42,13 +42,20 @@ class Stage:
 
 STAGES = (Stage(1.05, 5.0, 1500, 420), Stage(0.35, 2.0, 3000, 300))
 
+NOTHING = 0.0
+"""Loss of a place where nothing can be compared; any other is below minus one."""
+
 LEAST_SHARE, FULL_SHARE = 0.3, 0.6
 """Part of the points that must stay in the moving image: below the second the fit is penalised, below the first it is
 worth nothing. Without it a fit gains by leaving the image."""
 
 
-def fit_information(fixed: Image, moving: Sequence[Image], start: Rigid, centre_mm: Points, *, seed: int) -> Rigid:
+def fit_information(
+    fixed: Image, moving: Sequence[Image], start: Rigid, centre_mm: Points, *, seed: int
+) -> Rigid | None:
     """The rigid ``moving_from_fixed`` of greatest summed normalised mutual information near the start.
+
+    None where fewer than `LEAST_SHARE` of the points lie in the moving images, so that nothing could be compared.
 
     Args:
         fixed: on an LPS lattice; only the voxels of its mask count.
@@ -68,7 +75,10 @@ def fit_information(fixed: Image, moving: Sequence[Image], start: Rigid, centre_
             "maxfev": stage.evaluations,
             "direc": np.eye(6) * stage.step_mm,
         }
-        best = optimize.minimize(objective, best, method="Powell", options=options).x
+        found = optimize.minimize(objective, best, method="Powell", options=options)
+        if found.fun == NOTHING:
+            return None
+        best = found.x
     return moved_by(best, start, centre_mm)
 
 
@@ -92,7 +102,7 @@ class _Objective:
         corners, way, inside = self.moving.corners(at)
         share = float(inside.mean())
         if share < LEAST_SHARE:
-            return 0.0
+            return NOTHING
         values, still = values_of(corners, way)[inside], self.still[inside]
         gain = sum(normalised_information(still, channel) for channel in values.T)
         return -gain + len(values.T) * max(0.0, FULL_SHARE - share)

@@ -18,7 +18,7 @@ from psdt_planner.geometry import Points, Rigid
 from psdt_planner.images import Kind, Volume
 from psdt_planner.lesions import Side
 from psdt_planner.registration.around import Images
-from psdt_planner.registration.epi import EpiShift, epi_shift
+from psdt_planner.registration.epi import CAP_MM, EpiShift, epi_shift
 from psdt_planner.registration.levels import LevelCheck
 from psdt_planner.registration.types import CaseRegistration, LesionRegistration, RegistrationSource
 from psdt_planner.registration.vote import LEAST_FITS, Vote, vote
@@ -30,10 +30,13 @@ percentile that prostates and nodes reach in docs/validation.md: organs move by 
 EPI_CORRECTED_MM, EPI_UNCORRECTED_MM = 1.0, 4.0
 """What is left of the EPI shift after correction, and twice its usual SD (2 mm) where it could not be corrected."""
 
-MOST_DISAGREEMENT_MM = 2.0
+MOST_DISAGREEMENT_MM, MOST_SCATTER_MM = 2.0, 5.0
+"""Fits that lie further apart than the first tell no place. Where they start from a given transform and lie further
+apart than the second, the images do not show what it says."""
+
 MOST_MOTION_MM = 12.0
-"""A local fit further than this from the whole body's, or from what the spine nearby did, is more likely a vertebra or
-a rib off than right."""
+"""A local fit further than this from the whole body's, or from where the spine nearby would put it, is more likely a
+vertebra or a rib off than right."""
 
 MOST_MOTION_BELOW_MM = 20.0
 """Below the spine nothing repeats, and a thigh that lies otherwise takes the femur 15 mm away."""
@@ -102,8 +105,9 @@ class LesionRegistrar:
 
         The result carries, all at level hold, ``lesion-outside-ct``, ``lesion-uncertain``, ``lesion-moved-far``,
         ``lesion-side``, ``registration-disagrees`` or, of a deformable registration, ``registration-outside-grid`` and
-        ``registration-folds`` where it is not to be trusted; at level warn ``registration-unverified`` where a
-        given transform could not be checked, and ``epi-shift-unknown`` where a flag on DWI could not be corrected.
+        ``registration-folds`` where it is not to be trusted; and ``epi-shift-large``; at level warn
+        ``registration-unverified`` where a given transform could not be checked, ``lesion-side-unchecked``, and
+        ``epi-shift-unknown`` where a shift could not be corrected.
         """
         shift = self._epi_shift(place)
         at_mr = place.centre_mm + (shift.undo() if shift else np.zeros(3))
@@ -115,7 +119,16 @@ class LesionRegistrar:
         base = found(place, start, at_mr)
         side = tuple(self._wrong_side(place, base.ct_from_mr.apply(at_mr)))
         base = replace(base, findings=(*base.findings, *side))
-        return base if self._distorted else _with_epi(base, shift, place)
+        return _with_epi(base, shift, place) if self._epi_matters(place) else base
+
+    def _epi_matters(self, place: Place) -> bool:
+        """Whether the flag's images are distorted otherwise than those that ``ct_from_mr`` was found with.
+
+        A computed transform of the DWI itself takes a flag on DWI with its shift to the right place; one on T1 it takes
+        as far away. A given transform is of the anatomy.
+        """
+        computed = self.case.source is RegistrationSource.COMPUTED
+        return place.on_dwi is not (self._distorted and computed)
 
     @property
     def _distorted(self) -> bool:
@@ -130,11 +143,13 @@ class LesionRegistrar:
         """The case's transform as it was given, with what the lesion's own fits say of it."""
         at_ct = start.apply(at_mr)
         outside = self._outside(at_ct, place.lesion, edge_mm=0.0)
-        voted = None if outside or not self.anatomical else self._vote(place, start, at_mr)
+        here = self._images.around(at_ct, at_mr, start, in_bone=place.in_bone) if self.anatomical else None
+        voted = None if outside or here is None else vote(here, seed=self.seed)
         if voted is None or voted.disagreement_mm > MOST_DISAGREEMENT_MM:
+            scatter_mm = 0.0 if voted is None else voted.disagreement_mm
             method = f"{self.case.method}, which nothing here could check"
-            note = outside or _unverified(place.lesion, self.case.method)
-            bound_mm = float(np.hypot(place.voxel_mm, FLOOR_SOFT_MM)) + self.case.residual_mm(at_mr)
+            note = outside or _unverified(place.lesion, self.case.method, scatter_mm)
+            bound_mm = float(np.hypot(place.voxel_mm, FLOOR_SOFT_MM)) + self.case.residual_mm(at_mr) + scatter_mm
             return LesionRegistration(start, start, bound_mm, None, 0.0, method, (note,))
         apart_mm = float(np.linalg.norm(voted.place_mm - at_ct))
         return LesionRegistration(
@@ -154,24 +169,23 @@ class LesionRegistrar:
         outside = self._outside(at_ct, place.lesion)
         if outside:
             return self._refused(outside)
-        voted = self._vote(place, start, at_mr)
+        here = self._images.around(at_ct, at_mr, start, in_bone=place.in_bone)
+        voted = vote(here, seed=self.seed)
         if voted is None:
             return self._refused(_uncertain(place.lesion, f"fewer than {LEAST_FITS} fits around it succeeded", None))
-        what = "bone" if place.in_bone else "soft tissue"
+        what, floor_mm = ("bone" if place.in_bone else "soft tissue"), place.floor_mm
+        if not here.masked:
+            what, floor_mm = "all that is in the box (too little bone)", FLOOR_SOFT_MM
         return LesionRegistration(
             voted.ct_from_mr,
             voted.ct_from_mr,
-            float(np.hypot(place.floor_mm, 2.0 * voted.disagreement_mm)),
+            float(np.hypot(floor_mm, 2.0 * voted.disagreement_mm)),
             voted.disagreement_mm,
             0.0,
             f"{what}: geometric median of {len(voted.distances_mm)} rigid fits in a 9 cm box",
             tuple(self._doubts(place.lesion, voted, at_ct)),
             voted.distances_mm,
         )
-
-    def _vote(self, place: Place, start: Rigid, at_mr: Points) -> Vote | None:
-        here = self._images.around(start.apply(at_mr), at_mr, start, in_bone=place.in_bone)
-        return vote(here, seed=self.seed)
 
     @cached_property
     def _images(self) -> Images:
@@ -196,10 +210,12 @@ class LesionRegistrar:
         if voted.disagreement_mm > MOST_DISAGREEMENT_MM:
             yield _uncertain(lesion_id, f"independent fits around {lesion_id} disagree", voted.disagreement_mm)
         nearby = self.levels.motion_near(at_ct) if self.levels else None
-        moved_mm = float(np.linalg.norm(voted.place_mm - at_ct - (np.zeros(3) if nearby is None else nearby)))
-        most_mm = self._most_motion_mm(at_ct)
+        moved = voted.place_mm - at_ct
+        from_whole_mm = float(np.linalg.norm(moved))
+        from_spine_mm = 0.0 if nearby is None else float(np.linalg.norm(moved - nearby))
+        moved_mm, most_mm = max(from_whole_mm, from_spine_mm), self._most_motion_mm(at_ct)
         if moved_mm > most_mm:
-            whose = "the whole body's" if nearby is None else "where the spine nearby would put it"
+            whose = "the whole body's" if from_whole_mm == moved_mm else "where the spine nearby would put it"
             message = f"The fit around {lesion_id} lies {moved_mm:.1f} mm from {whose}: perhaps a level off."
             yield Finding("lesion-moved-far", Level.HOLD, message, Who.PERSON, moved_mm, most_mm, "mm", lesion_id)
 
@@ -212,7 +228,11 @@ class LesionRegistrar:
         """A flag of one side that lies on the other: +x is the patient's left."""
         sign = {Side.LEFT: 1.0, Side.RIGHT: -1.0}.get(place.side)
         spine = self.levels.spine if self.levels else None
-        if sign is None or spine is None or not spine.found:
+        if sign is None or spine is None:
+            return
+        if not spine.found:
+            message = f"The CT shows no spine to tell by whether {place.lesion} lies {place.side.value}, as flagged."
+            yield Finding("lesion-side-unchecked", Level.WARN, message, Who.PERSON, lesion=place.lesion)
             return
         across_mm = -sign * float(at_ct[0] - spine.at(at_ct[2])[0])
         if across_mm > SIDE_MM:
@@ -233,15 +253,25 @@ def _contradiction(place: Place, apart_mm: float) -> Iterator[Finding]:
         yield Finding("registration-disagrees", Level.HOLD, message, Who.PERSON, apart_mm, limit_mm, "mm", place.lesion)
 
 
-def _unverified(lesion_id: str, method: str) -> Finding:
+def _unverified(lesion_id: str, method: str, scatter_mm: float) -> Finding:
+    if scatter_mm > MOST_SCATTER_MM:
+        message = f"The images around {lesion_id} do not bear out the given registration: fits from there scatter."
+        limit_mm = MOST_SCATTER_MM
+        return Finding("registration-disagrees", Level.HOLD, message, Who.PERSON, scatter_mm, limit_mm, "mm", lesion_id)
     message = f"{lesion_id} was mapped by what was given ({method}), which nothing here could check."
     return Finding("registration-unverified", Level.WARN, message, Who.PERSON, lesion=lesion_id)
 
 
+def _epi_doubt(lesion_id: str, measured_mm: float) -> Finding:
+    if measured_mm > CAP_MM:
+        message = f"The DWI at {lesion_id} seems shifted by {measured_mm:.1f} mm, more than is believed or corrected."
+        return Finding("epi-shift-large", Level.HOLD, message, Who.PERSON, measured_mm, CAP_MM, "mm", lesion_id)
+    message = f"The EPI shift at {lesion_id} could not be estimated, and stands uncorrected."
+    return Finding("epi-shift-unknown", Level.WARN, message, Who.PERSON, lesion=lesion_id)
+
+
 def _with_epi(base: LesionRegistration, shift: EpiShift | None, place: Place) -> LesionRegistration:
     """The registration with the EPI correction in front of it, and its part in the uncertainty."""
-    if not place.on_dwi:
-        return base
     trusted = shift is not None and shift.trusted
     left = EPI_CORRECTED_MM if trusted else EPI_UNCORRECTED_MM
     matrix = np.eye(4)
@@ -249,9 +279,9 @@ def _with_epi(base: LesionRegistration, shift: EpiShift | None, place: Place) ->
     frame = base.ct_from_mr.source
     findings = base.findings
     if not trusted:
-        message = f"The EPI shift at {place.lesion} could not be estimated: flagged on DWI, it stands uncorrected."
-        note = Finding("epi-shift-unknown", Level.WARN, message, Who.PERSON, lesion=place.lesion)
-        findings = (*findings, note)
+        measured_mm = abs(shift.shift_mm) if shift else 0.0
+        left = max(left, measured_mm)
+        findings = (*findings, _epi_doubt(place.lesion, measured_mm))
     shift_mm = shift.shift_mm if trusted and shift else 0.0
     said = f"EPI shift of {shift_mm:.1f} mm undone" if trusted else "EPI shift not corrected"
     return replace(

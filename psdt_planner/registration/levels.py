@@ -93,10 +93,14 @@ class LevelCheck:
 
     @cached_property
     def margin(self) -> float | None:
-        """Pooled gain of the level over the better of its neighbours; None where nothing could be compared."""
+        """Pooled gain of the level over the better of its neighbours.
+
+        None where fewer than `LEAST_GHOSTS` places could be compared with the level above, or below.
+        """
         sides = [[one for one in side if one is not None] for side in zip(*self._margins, strict=True)]
-        means = [float(np.mean(side)) for side in sides if side]
-        return min(means) if means else None
+        if not sides or min(len(side) for side in sides) < LEAST_GHOSTS:
+            return None
+        return min(float(np.mean(side)) for side in sides)
 
     @property
     def _margins(self) -> list[tuple[float | None, float | None]]:
@@ -119,8 +123,10 @@ class LevelCheck:
         return float(found.slope), float(found.low_slope), float(found.high_slope)
 
     def motion_near(self, at_ct: Points) -> Points | None:
-        """``(3,)``, how the spine nearby moved against the whole body; None where no three ghosts are near."""
-        near = sorted(self.ghosts, key=lambda ghost: float(np.linalg.norm(ghost.place_mm - at_ct)))[:NEIGHBOURS]
+        """``(3,)``, how the spine nearby moved against the whole body; None where no three ghosts are near on which two
+        measures agree."""
+        agreeing = [ghost for ghost in self.ghosts if ghost.apart_mm <= self.agreement_mm]
+        near = sorted(agreeing, key=lambda ghost: float(np.linalg.norm(ghost.place_mm - at_ct)))[:NEIGHBOURS]
         near = [ghost for ghost in near if np.linalg.norm(ghost.place_mm - at_ct) <= NEIGHBOUR_MM]
         return np.median([ghost.moved_mm for ghost in near], axis=0) if len(near) == NEIGHBOURS else None
 
@@ -136,7 +142,7 @@ def check_levels(
 
     Args:
         ct: planning CT, HU.
-        anatomical: MR volumes of one frame, the best first; at least one.
+        anatomical: MR volumes of one frame, the best first; without one, only the spine is found.
         ct_from_mr: of the whole body.
         computed: whether psdt found it itself; then somebody must vouch for the level where the CT cannot.
         seed: of the samples that the fits draw.
@@ -144,10 +150,12 @@ def check_levels(
 
     The result carries, all at level hold: ``level-off`` where a neighbouring level fits as well,
     ``registration-wrong-patient`` where the measures contradict each other along the spine or its length differs,
-    and of a computed transform ``level-unchecked`` where the CT shows too little of the spine, and
-    ``level-unanchored`` where it shows nothing that does not repeat from level to level.
+    and of a computed transform ``level-unchecked`` (of a given one a warning) where the CT shows too little of the
+    spine, and ``level-unanchored`` where it shows nothing that does not repeat from level to level.
     """
     spine = find_spine(ct)
+    if not anatomical:
+        return LevelCheck(spine, (), AGREEMENT_MM)
     if not spine.found:
         return LevelCheck(spine, (), AGREEMENT_MM, tuple(_unchecked(computed)))
     images = Images(ct, anatomical, GHOST_BOX)
@@ -214,22 +222,24 @@ def _shifted(transform: Rigid, by_mm: Points) -> Rigid:
 
 
 def _unchecked(computed: bool) -> Iterator[Finding]:
+    """Nobody vouched for a computed place; of a given one it is said."""
+    message = "The planning CT and the MR share too little of the spine to tell one level from the next."
     if computed:
-        message = "The planning CT and the MR share too little of the spine to tell one level from the next."
         yield _hold("level-unchecked", f"{message} {_SHOW}", None, None)
+    else:
+        yield Finding("level-unchecked", Level.WARN, f"{message} Look at the fused images.", Who.PERSON)
 
 
 _SHOW = "Show psdt the right place with a Spatial Registration object, or send a CT that reaches further."
 
 
 def _findings(check: LevelCheck, *, computed: bool) -> Iterator[Finding]:
-    if len(check.ghosts) < LEAST_GHOSTS or check.margin is None:
+    if check.margin is None:
         yield from _unchecked(computed)
-        return
-    if check.margin < LEAST_MARGIN:
+    elif check.margin < LEAST_MARGIN:
         message = "The spine fits the planning CT about as well one level above or below."
         yield _hold("level-off", f"{message} {_SHOW}", check.margin, LEAST_MARGIN)
-    if computed and not check.spine.anchors:
+    if computed and check.margin is not None and not check.spine.anchors:
         message = (
             "The planning CT shows neither hip bones nor an end of the lungs: nothing that does not repeat from level"
         )
@@ -245,7 +255,7 @@ def _wrong_patient(check: LevelCheck) -> Iterator[Finding]:
         )
         yield _hold("registration-wrong-patient", message, check.disagreeing, MOST_DISAGREEING)
         return
-    stretch, low, high = check.stretch
+    stretch, low, high = check.stretch if len(check.ghosts) >= LEAST_GHOSTS else (0.0, 0.0, 0.0)
     if low > MOST_STRETCH or high < -MOST_STRETCH:
         message = f"The spine's length differs by {abs(stretch):.1%} between MR and planning CT. {ask}"
         yield _hold("registration-wrong-patient", message, abs(stretch), MOST_STRETCH)

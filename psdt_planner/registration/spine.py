@@ -33,11 +33,15 @@ TRUNK_MM = 200.0
 JUMP_MM = 12.0
 LEAST_LENGTH_MM = 60.0
 
-HIP_BESIDE_MM = 45.0
+HIP_BESIDE_MM = (45.0, 150.0)
+"""A hip bone lies between these distances beside the column; an arm lies further out."""
+
 HIP_ML = 60.0
 """A piece of bone beside the column as large as this is a hip bone; a rib has 10 to 20 ml."""
 
 LUNG_ML = 300.0
+"""Air on each side of the column that makes a lung; gas in the bowel is less, or on one side."""
+
 ANCHOR_INSIDE_MM = 10.0
 """How far an end of the lungs must lie within the CT to count."""
 
@@ -82,7 +86,7 @@ def find_spine(ct: Volume) -> Spine:
     if not len(line):
         return Spine(line, ())
     hips = _hips(grid, bone, line)
-    return Spine(line, (*(["hip bones"] if hips else []), *_lungs(grid, hu, body)), hips)
+    return Spine(line, (*(["hip bones"] if hips else []), *_lungs(grid, hu, body, line)), hips)
 
 
 def _line(grid: Grid, body: Mask, bone: Mask) -> Points:
@@ -121,10 +125,9 @@ def _densest(plane: Mask, density: NDArray[np.float32]) -> tuple[int, int] | Non
 
 def _hips(grid: Grid, bone: Mask, line: Points) -> tuple[tuple[Points, Points], ...]:
     """Places in the large pieces of bone on each side of the column, a third and two thirds up."""
-    x = grid.mm_from_index([[0, 0, i] for i in range(grid.shape[2])])[:, 0]
-    column_x = np.interp(grid.slice_origins_mm[:, 2], line[:, 2], line[:, 0])
-    beside = (x[None, :] - column_x[:, None])[:, None, :]
-    right, left = (_largest(bone & (side * beside > HIP_BESIDE_MM)) for side in (-1.0, 1.0))
+    beside = _beside_mm(grid, line)
+    near, far = HIP_BESIDE_MM
+    right, left = (_largest(bone & (side * beside > near) & (side * beside < far)) for side in (-1.0, 1.0))
     if min(right.sum(), left.sum()) * STEP_MM**3 / 1000.0 < HIP_ML:
         return ()
     heights = np.flatnonzero(right.any(axis=(1, 2)) & left.any(axis=(1, 2)))
@@ -132,6 +135,13 @@ def _hips(grid: Grid, bone: Mask, line: Points) -> tuple[tuple[Points, Points], 
         return ()
     chosen = np.percentile(heights, [33, 67], method="nearest")
     return tuple((_within(grid, right, int(k)), _within(grid, left, int(k))) for k in chosen)
+
+
+def _beside_mm(grid: Grid, line: Points) -> Points:
+    """``(K, 1, I)``, how far to the left of the column each sagittal line of voxels lies."""
+    x = grid.mm_from_index([[0, 0, i] for i in range(grid.shape[2])])[:, 0]
+    column_x = np.interp(grid.slice_origins_mm[:, 2], line[:, 2], line[:, 0])
+    return np.asarray((x[None, :] - column_x[:, None])[:, None, :])
 
 
 def _largest(mask: Mask) -> Mask:
@@ -146,13 +156,14 @@ def _within(grid: Grid, mask: Mask, k: int) -> Points:
     return grid.mm_from_index([k, *middle])
 
 
-def _lungs(grid: Grid, hu: NDArray[np.float32], body: Mask) -> tuple[str, ...]:
+def _lungs(grid: Grid, hu: NDArray[np.float32], body: Mask, line: Points) -> tuple[str, ...]:
     """Which ends of the lungs lie within the CT."""
-    labels, count = ndimage.label(ndimage.binary_opening((hu < CT_BODY_HU) & body))
-    if count == 0:
+    air = ndimage.binary_opening((hu < CT_BODY_HU) & body)
+    beside = _beside_mm(grid, line)
+    right, left = (_largest(air & (side * beside > 0)) for side in (-1.0, 1.0))
+    if min(right.sum(), left.sum()) * STEP_MM**3 / 1000.0 < LUNG_ML:
         return ()
-    sizes = np.bincount(labels.ravel())[1:]
-    lungs = np.isin(labels, 1 + np.flatnonzero(sizes * STEP_MM**3 / 1000.0 >= LUNG_ML))
+    lungs = right | left
     held = np.flatnonzero(lungs.any(axis=(1, 2)))
     if held.size == 0:
         return ()

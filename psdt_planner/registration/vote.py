@@ -61,13 +61,16 @@ def all_fits(here: Surroundings, seed: int) -> Iterator[tuple[str, Rigid]]:
     the inverse direction. A measure that loses the images has no vote.
     """
     information = fit_information(here.ct, here.mr, here.mr_from_ct, here.at_ct, seed=seed)
-    yield "information", information.inverse()
+    starts = [here.mr_from_ct]
+    if information is not None:
+        yield "information", information.inverse()
+        starts.append(information)
     sharp = here.mr[here.sharpest]
     yield from _simpleitk(
         "SimpleITK", lambda: fit(here.ct, sharp, here.mr_from_ct, here.at_ct, AROUND_LESION, seed=seed).inverse()
     )
     similarity = Similarity.of(here.ct, here.mr, here.at_ct, seed=seed, points=POINTS)
-    found = min((similarity.fit(start) for start in (here.mr_from_ct, information)), key=lambda fitted: fitted.cost)
+    found = min((similarity.fit(start) for start in starts), key=lambda fitted: fitted.cost)
     if np.isfinite(found.cost):
         yield "self-similarity", found.moving_from_fixed.inverse()
     fixed = replace(sharp, mask=here.mr_mask)
