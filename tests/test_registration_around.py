@@ -47,12 +47,15 @@ def ct_volume(hu: NDArray[np.float64], *, feet_first: bool = False) -> Volume:
     return Volume(grid, hu.astype(np.float32), Quantity(Kind.CT, "HU"), "1.9.1")
 
 
-def mr_volume(kind: Kind = Kind.T1, shape: tuple[int, int, int] = (60, 60, 60)) -> Volume:
+def mr_volume(
+    kind: Kind = Kind.T1, shape: tuple[int, int, int] = (60, 60, 60), up_mm: float = 0.0, value: float = 1.0
+) -> Volume:
+    """3 mm voxels, the place in their middle, or so far below it."""
     matrix = np.eye(4)
     matrix[:3, :3] = 3.0 * np.eye(3)[:, ::-1]
-    matrix[:3, 3] = AT_MR - 3.0 * (np.array(shape)[::-1] // 2)
+    matrix[:3, 3] = AT_MR - 3.0 * (np.array(shape)[::-1] // 2) + np.array([0.0, 0.0, up_mm])
     grid = Grid.regular(matrix, shape, MR)
-    return Volume(grid, np.ones(shape, dtype=np.float32), Quantity(kind, "1"), f"1.9.{kind.value}")
+    return Volume(grid, np.full(shape, value, dtype=np.float32), Quantity(kind, "1"), f"1.9.{kind.value}")
 
 
 def tissue_with_bone(k: int, j: int, i: int) -> NDArray[np.float64]:
@@ -108,8 +111,10 @@ def test_too_little_bone_leaves_the_whole_box(block: tuple[int, int, int], bone_
     """Blocks to both sides of 12 ml."""
     hu = tissue_with_bone(*block)
     in_block_ml = slow_bone(hu[IN_BOX]).sum() * STEP_MM**3 / 1000.0
-    mask = cut(ct_volume(hu), in_bone=True).ct.mask
+    here = cut(ct_volume(hu), in_bone=True)
+    mask = here.ct.mask
     assert mask is not None
+    assert here.masked == (bone_ml is not None)
     assert (in_block_ml >= LEAST_BONE_ML) == (bone_ml is not None)
     assert mask.sum() * STEP_MM**3 / 1000.0 == pytest.approx(bone_ml or 46**3 * STEP_MM**3 / 1000.0)
 
@@ -236,8 +241,41 @@ def test_fat_shows_the_edge_of_bone_best_and_else_the_first(kinds: tuple[Kind, .
     assert len(here.mr) == len(kinds)
 
 
+def short_by(mm: float, kind: Kind = Kind.DIXON_FAT, value: float = 2.0) -> Volume:
+    """A channel that begins so far above the lower end of the MR's box, which is 118 mm high."""
+    lower_mm = 3.0 * (60 // 2) + 1.5
+    return mr_volume(kind, up_mm=lower_mm - 59.0 + mm, value=value)
+
+
+@pytest.mark.parametrize(("missing_mm", "kept"), [(0.0, True), (10.0, True), (14.0, False), (59.0, False)])
+def test_a_channel_that_ends_in_the_box_is_left_out_there_and_does_not_count_as_the_sharpest(
+    missing_mm: float, kept: bool
+) -> None:
+    """Of 60 slices of the box 5 or 7 are missing: a tenth is 6."""
+    ct = ct_volume(tissue_with_bone(8, 8, 8))
+    here = cut(ct, (short_by(missing_mm), mr_volume(Kind.T1, value=1.0)), in_bone=True)
+    assert [image.array.max() for image in here.mr] == ([2.0, 1.0] if kept else [1.0])
+    assert here.sharpest == 0
+    assert cut(ct, (mr_volume(), short_by(missing_mm)), in_bone=True).sharpest == int(kept)
+
+
+def test_channels_are_cut_to_what_they_show_in_common() -> None:
+    here = cut(ct_volume(tissue_with_bone(8, 8, 8)), (mr_volume(), short_by(9.0)), in_bone=True)
+    expected = np.ones((60, 56, 52), dtype=bool)
+    expected[:5] = False
+    for image in here.mr:
+        np.testing.assert_array_equal(image.mask, expected)
+
+
+def test_a_channel_may_be_the_only_one_however_short_it_is() -> None:
+    here = cut(ct_volume(tissue_with_bone(8, 8, 8)), (short_by(59.0, Kind.T1),), in_bone=True)
+    assert len(here.mr) == 1
+    assert here.mr[0].mask is not None
+    assert here.mr[0].mask[:, 0, 0].sum() == 30
+
+
 @pytest.mark.parametrize("degrees_z", [0.0, 90.0])
-@pytest.mark.parametrize("mr_slices", [60, 30])
+@pytest.mark.parametrize("mr_slices", [60, 12])
 def test_the_mr_carries_the_cts_mask_with_two_voxels_of_rim(degrees_z: float, mr_slices: int) -> None:
     """Shifts of whole voxels and quarter turns: every voxel of the MR is one of the CT. A shorter MR cuts it."""
     here = cut(
@@ -255,6 +293,7 @@ def test_the_mr_carries_the_cts_mask_with_two_voxels_of_rim(degrees_z: float, mr
     usable = here.mr[0].mask
     assert usable is not None
     assert usable.all() == (mr_slices == 60)
+    assert (wide & ~usable).any() == (mr_slices == 12)
     np.testing.assert_array_equal(here.mr_mask, wide & usable)
 
 
