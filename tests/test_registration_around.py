@@ -259,6 +259,13 @@ def test_a_channel_that_ends_in_the_box_is_left_out_there_and_does_not_count_as_
     assert cut(ct, (mr_volume(), short_by(missing_mm)), in_bone=True).sharpest == int(kept)
 
 
+def test_the_sharpest_is_counted_among_the_channels_that_are_left() -> None:
+    three = (short_by(59.0, Kind.T2, 1.0), mr_volume(Kind.T1, value=2.0), mr_volume(Kind.DIXON_FAT, value=3.0))
+    here = cut(ct_volume(tissue_with_bone(8, 8, 8)), three, in_bone=True)
+    assert here.mr[here.sharpest].array.max() == 3.0
+    assert len(here.mr) == 2
+
+
 def test_channels_are_cut_to_what_they_show_in_common() -> None:
     here = cut(ct_volume(tissue_with_bone(8, 8, 8)), (mr_volume(), short_by(9.0)), in_bone=True)
     expected = np.ones((60, 56, 52), dtype=bool)
