@@ -43,7 +43,8 @@ class Stage:
 STAGES = (Stage(1.05, 5.0, 1500, 420), Stage(0.35, 2.0, 3000, 300))
 
 NOTHING = 0.0
-"""Loss of a place where nothing can be compared; any other is below minus one."""
+"""Loss of a place where nothing can be compared; any other is at most -0.7 a channel: the information is at least 1,
+the penalty at most 0.3."""
 
 LEAST_SHARE, FULL_SHARE = 0.3, 0.6
 """Part of the points that must stay in the moving image: below the second the fit is penalised, below the first it is
