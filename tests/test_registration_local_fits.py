@@ -319,6 +319,36 @@ def test_measures_that_agree_give_a_place_with_little_disagreement() -> None:
     assert found.ct_from_mr == same.ct_from_mr, "deterministic"
 
 
+def test_self_similarity_starts_from_the_first_result_too() -> None:
+    """From 12 mm away it alone ends elsewhere."""
+    start = moved_by(np.array([2.0, 0, 0, 0, 12.0, 0]), TRUTH, AT_CT)
+    assert error_mm(similarity(INVERTED, BENT).fit(start).moving_from_fixed) > 5.0
+    assert error_mm(dict(all_fits(surroundings(start), seed=1))["self-similarity"].inverse()) < 0.25
+
+
+def test_the_measures_of_one_channel_see_each_others_images_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the fixed image its mask counts, of the moving one all: a mask there would cut the edge that is looked for."""
+    mask = np.zeros(SHAPE, dtype=bool)
+    mask[3:15, 4:18, 2:15] = True
+    here = replace(surroundings(), ct=replace(FIXED, mask=mask))
+    seen: list[tuple[Image, Image, Rigid, Points]] = []
+
+    def noted(fixed: Image, moving: Image, start: Rigid, centre_mm: Points, *rest: object, seed: int) -> Rigid:
+        seen.append((fixed, moving, start, centre_mm))
+        return start
+
+    monkeypatch.setattr(vote_module, "fit", noted)
+    assert tuple(dict(all_fits(here, seed=1))) == NAMES
+    (fixed, moving, start, centre), (back_fixed, back_moving, back_start, back_centre) = seen
+    assert fixed.mask is mask
+    assert moving is BENT
+    assert (start, centre.tolist()) == (here.mr_from_ct, here.at_ct.tolist())
+    np.testing.assert_array_equal(back_fixed.mask, here.mr_mask)
+    assert back_fixed.array is BENT.array
+    assert (back_moving.mask, back_moving.array is FIXED.array) == (None, True)
+    assert (back_start, back_centre.tolist()) == (here.ct_from_mr, AT_MR.tolist())
+
+
 def test_measures_of_one_channel_use_the_sharpest() -> None:
     """The other channel tells nothing: only where it is the sharpest do the measures of one channel fail."""
     noise = replace(BENT, array=np.random.default_rng(1).normal(0, 9, BENT.array.shape).astype(np.float32))
@@ -360,10 +390,10 @@ def voting(monkeypatch: pytest.MonkeyPatch, fits: dict[str, Rigid]) -> None:
 def test_the_vote_is_the_nearest_fit_on_the_median_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of four places the geometric median is where their diagonals cross; 2.5 lies at 3/4 of 1.0, 1.1, 2 and 4."""
     fits = {
-        "a": through((0.0, -4.0, 0.0), 1.0),
-        "b": through((1.1, 0.0, 0.0), 2.0),
-        "c": through((0.0, 2.0, 0.0), 3.0),
-        "d": through((-1.0, 0.0, 0.0), 4.0),
+        "a": through((-2.4, -3.2, 0.0), 1.0),
+        "b": through((-0.88, 0.66, 0.0), 2.0),
+        "c": through((1.2, 1.6, 0.0), 3.0),
+        "d": through((0.8, -0.6, 0.0), 4.0),
     }
     voting(monkeypatch, fits)
     found = vote(surroundings(), seed=1)
