@@ -9,18 +9,21 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from psdt_planner import planning
 from psdt_planner.errors import InputError
 from psdt_planner.exam import Exam, ImportedRegistration, Limit
-from psdt_planner.findings import Finding, Level
+from psdt_planner.findings import Finding, Level, Who
 from psdt_planner.fractionation import Abstention, Proposal
 from psdt_planner.geometry import Grid, Rigid
 from psdt_planner.images import Kind, Quantity, Volume
 from psdt_planner.lesions import FlaggedLesion, FlagSource, MaskKind, Side
-from psdt_planner.planning import Exclusion, LesionStatus, Plan, PlanStatus, plan
+from psdt_planner.planning import Exclusion, LesionStatus, Plan, PlanStatus, channels_of, plan
 from psdt_planner.protocol import Protocol, parse_protocol
-from psdt_planner.registration import RegistrationSource
+from psdt_planner.registration import LevelCheck, RegistrationSource
 from psdt_planner.registration.lesion import EPI_UNCORRECTED_MM, FLOOR_SOFT_MM
+from psdt_planner.registration.spine import Spine
 from psdt_planner.shapes import RoiKind
+from tests import test_lesion_registrar as phantom
 
 CT, MR = "1.2.3", "1.2.4"
 SEG = "1.2.840.10008.5.1.4.1.1.66.4"
@@ -259,7 +262,7 @@ def test_a_site_that_nobody_named_gets_a_gtv_and_no_dose(protocol: Protocol) -> 
     assert [roi.kind for roi in lesion.rois] == [RoiKind.GTV]
     assert isinstance(lesion.proposal, Abstention)
     assert [reason.code for reason in lesion.proposal.reasons] == ["dose-site-unknown"]
-    assert codes(made, Level.WARN) == {"dose-abstained", "registration-unverified"}
+    assert codes(made, Level.WARN) == {"dose-abstained", "lesion-side-unchecked", "registration-unverified"}
 
 
 # exclusions -----------------------------------------------------------------------------------------------------------
@@ -313,3 +316,83 @@ def test_progress_names_each_lesion_in_turn(protocol: Protocol) -> None:
         ("L3 lesion 3", 2, 3),
         ("structure set", 3, 3),
     ]
+
+
+# levels, channels and threads -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", ["level-off", "level-unanchored", "level-unchecked", "registration-wrong-patient"])
+def test_a_doubt_about_the_level_holds_the_whole_case(
+    protocol: Protocol, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    doubt = Finding(code, Level.HOLD, "look at it", Who.PERSON)
+    check = LevelCheck(Spine(np.zeros((0, 3)), ()), (), 2.0, (doubt,))
+    monkeypatch.setattr(planning, "check_levels", lambda *_args, **_options: check)
+    made = plan(exam(), protocol)
+    assert (made.status, made.structure_set) == (PlanStatus.HELD, None)
+    assert codes(made) == {code}
+    assert sum(finding.code == code for finding in made.findings) == 1, "told once, not once a lesion"
+    assert {lesion.status for lesion in made.lesions} == {LesionStatus.HELD}
+    assert all(lesion.rois == () and isinstance(lesion.proposal, Abstention) for lesion in made.lesions)
+    assert made.registration is not None
+    assert doubt in made.registration.findings
+
+
+def mr_of(
+    kind: Kind, uid: str, b_value: float | None = None, *, frame: str = CT, half_mm: float = 90.0, step_mm: float = 6.0
+) -> Volume:
+    """A volume around the flags."""
+    count = int(2 * half_mm / step_mm) + 1
+    matrix = np.diag([step_mm] * 3 + [1.0])[[2, 1, 0, 3]]
+    matrix[:3, 3] = np.array([5.0, 5.0, 455.0]) - half_mm
+    grid = Grid.regular(matrix, (count, count, count), frame)
+    return Volume(grid, np.ones(grid.shape, dtype=np.float32), Quantity(kind, "1", b_value), uid)
+
+
+B50, B400, B900 = (mr_of(Kind.DWI, f"1.9.{b}", float(b)) for b in (50, 400, 900))
+
+
+def test_without_anatomy_the_dwi_at_its_two_lowest_b_values_stands_in() -> None:
+    other_lattice = mr_of(Kind.DWI, "1.9.7", 800.0, step_mm=5.0)
+    chosen = channels_of(exam(mr=(B900, other_lattice, B400, B50)), CT)
+    assert [volume.series_uid for volume in chosen.anatomical] == ["1.9.50", "1.9.400"]
+    assert chosen.dwi is None, "it would be corrected by itself"
+    assert chosen.whole_body is chosen.anatomical[0]
+
+
+def test_with_anatomy_two_of_it_lead_and_the_lowest_b_value_beside_them_tells_the_shift() -> None:
+    fat, t1, t2 = (mr_of(kind, f"1.9.{kind.value}") for kind in (Kind.DIXON_FAT, Kind.T1, Kind.T2))
+    chosen = channels_of(exam(mr=(B900, t2, fat, B50, t1)), CT)
+    assert chosen.anatomical == (t1, fat)
+    assert chosen.dwi is B50
+    assert chosen.whole_body is t1
+
+
+def test_only_volumes_of_the_frame_that_hold_every_flag_count() -> None:
+    elsewhere, small = mr_of(Kind.T1, "1.9.5", frame=MR), mr_of(Kind.T1, "1.9.6", half_mm=12.0)
+    assert channels_of(exam(mr=(elsewhere, small, B400)), CT).anatomical == (B400,)
+    nothing = channels_of(exam(mr=(elsewhere, small)), CT)
+    assert (nothing.anatomical, nothing.dwi, nothing.whole_body) == ((), None, None)
+
+
+def test_any_number_of_threads_makes_the_same_plan(protocol: Protocol) -> None:
+    """Flags in two places of the phantom whose images confirm a given registration, fit by fit."""
+    back = phantom.truth().inverse()
+    places = [back.apply(phantom.CENTRE_CT + np.array([x, 0.0, 4.0])) for x in (-6.0, 12.0)]
+    flags = [sphere(n, (p[0], p[1], p[2]), frame=MR, radius_mm=6.0) for n, p in enumerate(places, start=1)]
+    sent = (ImportedRegistration(phantom.off(1.0), "1.6"),)
+    ct = replace(phantom.CT_IMAGE, quantity=Quantity(Kind.PLANNING_CT, "HU"))
+    case = exam(*flags, planning_ct=ct, mr=(phantom.T1, phantom.FAT), registrations=sent)
+    one, two = (plan(case, protocol, threads=threads) for threads in (1, 2))
+    assert one.findings == two.findings
+    for alone, beside in zip(one.lesions, two.lesions, strict=True):
+        assert alone.mapped is not None
+        assert beside.mapped is not None
+        assert alone.mapped.distances_mm
+        assert alone.mapped.ct_from_mr == beside.mapped.ct_from_mr
+        assert alone.mapped.distances_mm == beside.mapped.distances_mm
+        assert alone.mapped.uncertainty_mm == beside.mapped.uncertainty_mm
+        for roi, same in zip(alone.rois, beside.rois, strict=True):
+            assert roi.name == same.name
+            for ring, again in zip(roi.contours, same.contours, strict=True):
+                np.testing.assert_array_equal(ring.points_mm, again.points_mm)
