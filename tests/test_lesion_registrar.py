@@ -104,6 +104,15 @@ def registered(
     return registrar.register(Place("L1", truth().inverse().apply(at_ct), 3.0, in_bone, on_dwi, side))
 
 
+def agreed_fits(monkeypatch: pytest.MonkeyPatch, by_mm: Points, disagreement_mm: float = 0.4) -> None:
+    """Fits that agree more or less on a place so far from where the true transform puts the lesion."""
+    there = CENTRE_CT + by_mm
+    matrix = truth().matrix.copy()
+    matrix[:3, 3] += by_mm
+    found = Vote(Rigid(matrix, CT, MR), there, disagreement_mm, {"one": 0.1, "two": 0.2, "three": 0.4})
+    monkeypatch.setattr(lesion_module, "vote", lambda _here, *, seed: found)
+
+
 def error_mm(found: LesionRegistration) -> float:
     return float(np.linalg.norm(found.ct_from_mr.apply(truth().inverse().apply(CENTRE_CT)) - CENTRE_CT))
 
@@ -186,16 +195,34 @@ def test_a_given_transform_that_the_images_contradict_holds_the_lesion_with_an_h
     assert found.uncertainty_mm > 7.0
 
 
-@pytest.mark.parametrize(
-    "anatomical",
-    [(), tuple(mr_volume(kind, noise_only=True) for kind in (Kind.T1, Kind.DIXON_FAT))],
-    ids=["no MR", "an MR that tells nothing"],
-)
-def test_a_given_transform_that_nothing_can_check_says_so(anatomical: tuple[Volume, ...]) -> None:
-    found = registered(off(1.0), RegistrationSource.REG_OBJECT, anatomical=anatomical)
+def test_a_given_transform_that_nothing_can_check_says_so() -> None:
+    found = registered(off(1.0), RegistrationSource.REG_OBJECT, anatomical=())
     assert warned(found) == {"registration-unverified"}
     assert not held(found)
     assert found.uncertainty_mm == pytest.approx(np.hypot(3.0, lesion_module.FLOOR_SOFT_MM))
+
+
+def test_an_mr_that_tells_nothing_leaves_a_given_transform_unchecked_and_its_bound_wider() -> None:
+    noise = tuple(mr_volume(kind, noise_only=True) for kind in (Kind.T1, Kind.DIXON_FAT))
+    found = registered(off(1.0), RegistrationSource.REG_OBJECT, anatomical=noise)
+    assert warned(found) == {"registration-unverified"}
+    assert not held(found)
+    scatter_mm = found.uncertainty_mm - np.hypot(3.0, lesion_module.FLOOR_SOFT_MM)
+    assert lesion_module.MOST_DISAGREEMENT_MM < scatter_mm < lesion_module.MOST_SCATTER_MM
+
+
+@pytest.mark.parametrize(
+    ("scatter_mm", "holds"),
+    [(lesion_module.MOST_SCATTER_MM - 0.1, set()), (lesion_module.MOST_SCATTER_MM + 0.1, {"registration-disagrees"})],
+)
+def test_fits_from_a_given_transform_that_scatter_count_in_its_bound(
+    monkeypatch: pytest.MonkeyPatch, scatter_mm: float, holds: set[str]
+) -> None:
+    agreed_fits(monkeypatch, np.zeros(3), disagreement_mm=scatter_mm)
+    found = registered(truth(), RegistrationSource.REG_OBJECT)
+    assert set(held(found)) == holds
+    assert warned(found) == (set() if holds else {"registration-unverified"})
+    assert found.uncertainty_mm == pytest.approx(np.hypot(3.0, lesion_module.FLOOR_SOFT_MM) + scatter_mm)
 
 
 # the EPI shift --------------------------------------------------------------------------------------------------------
@@ -226,25 +253,54 @@ def test_a_flag_on_dwi_that_cannot_be_corrected_is_said_and_counted() -> None:
     assert with_it.anatomical_ct_from_mr == without.anatomical_ct_from_mr == without.ct_from_mr
 
 
-@pytest.mark.parametrize("source", [RegistrationSource.COMPUTED, RegistrationSource.REG_OBJECT])
-def test_what_maps_a_dwi_onto_the_ct_takes_its_shift_with_it(source: RegistrationSource) -> None:
-    """Where there are no anatomical images, the fits see the flag where it was drawn."""
-    shift_mm = 3.0
-    dwi = tuple(mr_volume(kind, shift_mm=shift_mm) for kind in (Kind.DWI_TRACE, Kind.DWI))
-    centre_mr = truth().inverse().apply(CENTRE_CT)
-    shifted = truth().matrix.copy()
-    shifted[:3, 3] -= shifted[:3, :3] @ [0.0, shift_mm, 0.0]
-    start = Rigid(shifted, CT, MR) if source is RegistrationSource.REG_OBJECT else truth()
+def registered_by_dwi(source: RegistrationSource, start: Rigid, *, on_dwi: bool) -> LesionRegistration:
+    """Where there are no anatomical images; the lesion stands where the DWI shows it."""
+    dwi = tuple(mr_volume(kind, shift_mm=SHIFT_MM) for kind in (Kind.DWI_TRACE, Kind.DWI))
     registrar = LesionRegistrar(CT_IMAGE, dwi, None, CaseRegistration(start, source, "test"), 1)
-    seen = centre_mr + np.array([0.0, shift_mm, 0.0])
-    found = registrar.register(Place("L1", seen, 3.0, True, True))
+    return registrar.register(Place("L1", seen_on_dwi(), 3.0, True, on_dwi))
+
+
+SHIFT_MM = 3.0
+
+
+def seen_on_dwi() -> Points:
+    return np.asarray(truth().inverse().apply(CENTRE_CT) + np.array([0.0, SHIFT_MM, 0.0]))
+
+
+def test_a_computed_transform_of_a_dwi_takes_its_shift_with_it() -> None:
+    found = registered_by_dwi(RegistrationSource.COMPUTED, truth(), on_dwi=True)
     assert found.findings == ()
     assert "EPI" not in found.method
     assert found.ct_from_mr == found.anatomical_ct_from_mr
     assert found.epi_shift_mm == 0.0
-    assert np.linalg.norm(found.ct_from_mr.apply(seen) - CENTRE_CT) < 0.8
-    off_dwi = registrar.register(Place("L1", seen, 3.0, True, False))
-    assert found.uncertainty_mm == off_dwi.uncertainty_mm, "no correction, no doubt about it"
+    assert np.linalg.norm(found.ct_from_mr.apply(seen_on_dwi()) - CENTRE_CT) < 0.8
+
+
+def test_a_flag_on_t1_in_a_transform_of_a_dwi_is_off_by_the_shift(monkeypatch: pytest.MonkeyPatch) -> None:
+    agreed_fits(monkeypatch, np.zeros(3))
+    on_dwi, on_t1 = (registered_by_dwi(RegistrationSource.COMPUTED, truth(), on_dwi=on) for on in (True, False))
+    assert not warned(on_dwi)
+    assert warned(on_t1) == {"epi-shift-unknown"}
+    assert on_t1.uncertainty_mm == pytest.approx(np.hypot(on_dwi.uncertainty_mm, lesion_module.EPI_UNCORRECTED_MM))
+
+
+def test_a_given_transform_of_the_anatomy_leaves_a_flag_on_dwi_uncorrected(monkeypatch: pytest.MonkeyPatch) -> None:
+    agreed_fits(monkeypatch, np.zeros(3))
+    on_dwi, on_t1 = (registered_by_dwi(RegistrationSource.REG_OBJECT, truth(), on_dwi=on) for on in (True, False))
+    assert warned(on_dwi) == {"epi-shift-unknown"}
+    assert not warned(on_t1)
+
+
+def test_a_shift_larger_than_is_believed_holds_the_lesion_uncorrected(monkeypatch: pytest.MonkeyPatch) -> None:
+    agreed_fits(monkeypatch, np.zeros(3))
+    dwi = mr_volume(Kind.DWI_TRACE, shift_mm=7.0)
+    found = registered(truth(), RegistrationSource.COMPUTED, dwi=dwi, on_dwi=True)
+    finding = held(found)["epi-shift-large"]
+    assert finding.value == pytest.approx(7.0, abs=0.8)
+    assert finding.lesion == "L1"
+    assert found.uncertainty_mm > finding.value
+    assert found.epi_shift_mm == 0.0
+    np.testing.assert_allclose(found.ct_from_mr.matrix, found.anatomical_ct_from_mr.matrix, atol=1e-12)
 
 
 # the side -------------------------------------------------------------------------------------------------------------
@@ -295,8 +351,11 @@ def test_a_lesion_on_the_other_side_of_the_spine_is_held(
     ids=["not looked at", "none", "too short"],
 )
 def test_without_a_spine_nobody_knows_the_side(levels: LevelCheck | None) -> None:
-    found = registered(truth(), RegistrationSource.REG_OBJECT, anatomical=(), side=Side.LEFT, levels=levels)
-    assert not held(found)
+    for side in Side:
+        found = registered(truth(), RegistrationSource.REG_OBJECT, anatomical=(), side=side, levels=levels)
+        assert not held(found)
+        said = levels is not None and side in (Side.LEFT, Side.RIGHT)
+        assert ("lesion-side-unchecked" in warned(found)) is said
 
 
 def test_a_fitted_lesion_that_lands_on_the_other_side_is_held() -> None:
@@ -306,15 +365,6 @@ def test_a_fitted_lesion_that_lands_on_the_other_side_is_held() -> None:
 
 
 # motion against the spine ---------------------------------------------------------------------------------------------
-
-
-def moved_fits(monkeypatch: pytest.MonkeyPatch, by_mm: Points) -> None:
-    """Fits that agree on a place so far from where the start puts the lesion."""
-    there = CENTRE_CT + by_mm
-    matrix = truth().matrix.copy()
-    matrix[:3, 3] += by_mm
-    found = Vote(Rigid(matrix, CT, MR), there, 0.4, {"one": 0.1, "two": 0.2, "three": 0.4})
-    monkeypatch.setattr(lesion_module, "vote", lambda _here, *, seed: found)
 
 
 def ghosts_near(moved_mm: Points, distance_mm: float = 30.0) -> tuple[Ghost, ...]:
@@ -327,26 +377,27 @@ WAY = np.array([0.6, 0.0, -0.8])
 
 
 @pytest.mark.parametrize(
-    ("fit_mm", "spine_mm", "told_mm"),
+    ("fit_mm", "spine_mm", "told_mm", "whose"),
     [
-        (FAR - 0.1, 0.0, None),
-        (FAR + 0.1, 0.0, FAR + 0.1),
-        (FAR + 8.0, 9.0, None),
-        (FAR + 8.0, 7.9, FAR + 0.1),
-        (0.0, FAR + 0.1, FAR + 0.1),
-        (6.0, -6.5, 12.5),
+        (FAR - 0.1, FAR - 0.1, None, ""),
+        (FAR - 0.1, 0.0, None, ""),
+        (0.0, FAR + 0.1, FAR + 0.1, "where the spine nearby would put it"),
+        (6.0, -6.1, 12.1, "where the spine nearby would put it"),
+        (6.0, -5.9, None, ""),
+        (FAR + 0.1, FAR + 0.1, FAR + 0.1, "the whole body's"),
+        (FAR + 8.0, 9.0, FAR + 8.0, "the whole body's"),
     ],
 )
-def test_a_lesion_is_held_that_moved_otherwise_than_the_spine_nearby(
-    monkeypatch: pytest.MonkeyPatch, fit_mm: float, spine_mm: float, told_mm: float | None
+def test_a_lesion_is_held_that_moved_far_from_the_whole_body_or_otherwise_than_the_spine_nearby(
+    monkeypatch: pytest.MonkeyPatch, fit_mm: float, spine_mm: float, told_mm: float | None, whose: str
 ) -> None:
-    moved_fits(monkeypatch, fit_mm * WAY)
+    agreed_fits(monkeypatch, fit_mm * WAY)
     found = registered(truth(), RegistrationSource.COMPUTED, levels=spine_check(*ghosts_near(spine_mm * WAY)))
     assert set(held(found)) == ({"lesion-moved-far"} if told_mm else set())
     if told_mm:
         finding = held(found)["lesion-moved-far"]
         assert (finding.value, finding.limit) == (pytest.approx(told_mm), FAR)
-        assert "where the spine nearby would put it" in finding.message
+        assert whose in finding.message
 
 
 @pytest.mark.parametrize(
@@ -354,10 +405,10 @@ def test_a_lesion_is_held_that_moved_otherwise_than_the_spine_nearby(
     [None, spine_check(), spine_check(*ghosts_near(15.0 * WAY)[:2]), spine_check(*ghosts_near(15.0 * WAY, 80.0))],
     ids=["not looked at", "no places", "two places", "places far away"],
 )
-def test_where_no_spine_is_near_the_whole_body_counts(
+def test_where_no_spine_is_near_the_whole_body_alone_counts(
     monkeypatch: pytest.MonkeyPatch, levels: LevelCheck | None
 ) -> None:
-    moved_fits(monkeypatch, (FAR + 0.1) * WAY)
+    agreed_fits(monkeypatch, (FAR + 0.1) * WAY)
     finding = held(registered(truth(), RegistrationSource.COMPUTED, levels=levels))["lesion-moved-far"]
     assert finding.value == pytest.approx(FAR + 0.1)
     assert "the whole body's" in finding.message
@@ -379,7 +430,7 @@ def test_below_the_spine_beside_the_hips_a_thigh_may_move_further(
     check = spine_check(ends=ends)
     levels = LevelCheck(Spine(check.spine.line_mm, anchors), (), 2.0)
     for beyond_mm, told in ((-0.1, set()), (0.1, {"lesion-moved-far"})):
-        moved_fits(monkeypatch, (most_mm + beyond_mm) * WAY)
+        agreed_fits(monkeypatch, (most_mm + beyond_mm) * WAY)
         found = held(registered(truth(), RegistrationSource.COMPUTED, levels=levels))
         assert set(found) == told
     assert found["lesion-moved-far"].limit == most_mm
