@@ -262,6 +262,7 @@ def _deciding_rows(protocol: Protocol, site: SiteRule, row: Regimen) -> dict[str
         "limit of volume": site.max_volume,
         "CTV margin": site.gtv_to_ctv,
         "PTV margin": site.ctv_to_ptv,
+        **({"uncertainty in the PTV margin": protocol.registration_margin} if protocol.registration_margin else {}),
         "number of targets": protocol.targets,
         "ablative floor": protocol.ablative_floor,
     }

@@ -357,10 +357,16 @@ class _LesionPlanner:
         rule = self.protocol.sites.get(flag.site)
         if rule is not None:
             shapes[RoiKind.CTV] = grow(shapes[RoiKind.GTV], _margin(rule.gtv_to_ctv), self.ct.grid)
-            shapes[RoiKind.PTV] = grow(shapes[RoiKind.CTV], _margin(rule.ctv_to_ptv), self.ct.grid)
+            margin = _margin(rule.ctv_to_ptv).widened(self._widening_mm(mapped))
+            shapes[RoiKind.PTV] = grow(shapes[RoiKind.CTV], margin, self.ct.grid)
         traced = {kind: trace(shape, self.ct.grid) for kind, shape in shapes.items()}
         findings = tuple(f for kind, tracing in traced.items() for f in tracing.findings(flag.id, kind.value))
         return _Drawn({kind: tracing.contours for kind, tracing in traced.items()}, findings)
+
+    def _widening_mm(self, mapped: MappedLesion) -> float:
+        """What the uncertainty of the lesion's place adds to its PTV margin, in quadrature."""
+        rule = self.protocol.registration_margin
+        return rule.factor * mapped.uncertainty_mm if rule else 0.0
 
     def _rois(self, flag: FlaggedLesion, drawn: _Drawn, text: str) -> tuple[Roi, ...]:
         target = Target(flag.id, flag.label, flag.site, text, drawn.contours, flag.tracking_uid)

@@ -145,6 +145,12 @@ class Margin(Cited):
         return f"{self.mm:g} mm" + (f" ({', '.join(own)} mm)" if own else "")
 
 
+class RegistrationMargin(Cited):
+    """What part of a lesion's bound on its place joins the CTV to PTV margin, in quadrature."""
+
+    factor: Annotated[float, Field(ge=0.0, le=3.0)]
+
+
 class UncertaintyLimit(Cited):
     """The largest mapping uncertainty at which the site gets a proposal."""
 
@@ -221,6 +227,7 @@ class Protocol(_Table):
         sha256: of its text in UTF-8, hexadecimal.
         status: ``clinical`` only where a named person, the ``signer``, answers for it at a site.
         alpha_beta: values at which schedules are compared.
+        registration_margin: how the uncertainty of a place widens the PTV; None where the margins hold it already.
         sites: by site key.
     """
 
@@ -232,6 +239,7 @@ class Protocol(_Table):
     alpha_beta: Annotated[tuple[AlphaBeta, ...], Field(min_length=1, strict=False)]
     ablative_floor: AblativeFloor
     targets: TargetCount
+    registration_margin: RegistrationMargin | None = None
     sites: Annotated[Mapping[str, SiteRule], Field(min_length=1)]
 
 

@@ -68,6 +68,15 @@ class Margin:
         """The same margin in all directions."""
         return cls(mm, mm, mm, mm, mm, mm)
 
+    def widened(self, mm: float) -> Margin:
+        """Every direction with an independent error of ``mm`` added in quadrature, as van Herk's recipe joins errors
+        (Int J Radiat Oncol Biol Phys 2000;47:1121-1135).
+
+        Raises:
+            GeometryError: the result is not finite.
+        """
+        return Margin(*(float(np.hypot(side, mm)) for side in self.as_mm))
+
     @property
     def as_mm(self) -> tuple[float, ...]:
         """Left, right, anterior, posterior, superior, inferior."""

@@ -103,10 +103,16 @@ def test_every_flag_becomes_three_targets_at_its_place(protocol: Protocol) -> No
         assert isinstance(lesion.proposal, Proposal)
 
 
-def test_ptv_margins_come_from_the_protocol(protocol: Protocol) -> None:
-    rule = protocol.sites["bone"]
-    radius_mm = 9.0 + rule.gtv_to_ctv.mm + rule.ctv_to_ptv.mm
-    volumes = {roi.kind: roi.volume_ml for roi in plan(exam(), protocol).lesions[0].rois}
+@pytest.mark.parametrize("widened", [True, False])
+def test_ptv_margins_come_from_the_protocol_and_the_bound_on_the_place(protocol: Protocol, widened: bool) -> None:
+    rule, factor = protocol.sites["bone"], protocol.registration_margin
+    assert factor is not None
+    asked = protocol if widened else protocol.model_copy(update={"registration_margin": None})
+    lesion = plan(exam(), asked).lesions[0]
+    assert lesion.mapped is not None
+    more_mm = factor.factor * lesion.mapped.uncertainty_mm if widened else 0.0
+    radius_mm = 9.0 + rule.gtv_to_ctv.mm + float(np.hypot(rule.ctv_to_ptv.mm, more_mm))
+    volumes = {roi.kind: roi.volume_ml for roi in lesion.rois}
     assert volumes[RoiKind.PTV] == pytest.approx(4 / 3 * np.pi * radius_mm**3 / 1000, rel=0.06)
 
 

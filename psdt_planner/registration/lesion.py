@@ -104,8 +104,9 @@ class LesionRegistrar:
         the same fits then check it.
 
         The result carries, all at level hold, ``lesion-outside-ct``, ``lesion-uncertain``, ``lesion-moved-far``,
-        ``lesion-side``, ``registration-disagrees`` or, of a deformable registration, ``registration-outside-grid`` and
-        ``registration-folds`` where it is not to be trusted; and ``epi-shift-large``; at level warn
+        ``lesion-side``, ``registration-disagrees`` or, of a deformable registration, ``registration-outside-grid``,
+        ``registration-folds`` and ``registration-not-locally-rigid`` where it is not to be trusted, and
+        ``epi-shift-large``; at level warn
         ``registration-unverified`` where a given transform could not be checked, ``lesion-side-unchecked``, and
         ``epi-shift-unknown`` where a shift could not be corrected.
         """

@@ -154,6 +154,9 @@ def _drawing(plan: Plan) -> Iterator[str]:
     yield "The surface of each flag was carried to the CT and contoured on its slice planes as GTV."
     if margins:
         yield f"CTV and PTV were grown in three dimensions by (GTV to CTV, CTV to PTV): {'; '.join(margins)}."
+        if plan.protocol.registration_margin:
+            factor = plan.protocol.registration_margin.factor
+            yield f"Each PTV margin was widened by {factor:g} of the lesion's bound on its place, added in quadrature."
 
 
 def _doses(plan: Plan) -> Iterator[str]:

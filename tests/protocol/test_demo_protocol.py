@@ -136,7 +136,8 @@ def test_no_ground_of_low_certainty_decides_unmarked(demo: Protocol) -> None:
 
 
 def test_what_no_source_says_does_not_look_like_literature(demo: Protocol) -> None:
-    rows: list[Cited] = [*demo.alpha_beta, demo.ablative_floor, demo.targets]
+    assert demo.registration_margin is not None
+    rows: list[Cited] = [*demo.alpha_beta, demo.ablative_floor, demo.targets, demo.registration_margin]
     for site in demo.sites.values():
         rows += [site.gtv_to_ctv, site.ctv_to_ptv, site.max_uncertainty, site.max_volume, site.order, *site.regimens]
         rows += [row.when for row in site.regimens if row.when]

@@ -87,6 +87,7 @@ def test_the_methods_say_what_was_done(plan: Plan) -> None:
         "The surface of each flag was carried to the CT and contoured on its slice planes as GTV. "
         "CTV and PTV were grown in three dimensions by (GTV to CTV, CTV to PTV): "
         "bone 5 mm and 5 mm; pelvic-node 0 mm and 5 mm; spine 0 mm and 3 mm. "
+        "Each PTV margin was widened by 0.9 of the lesion's bound on its place, added in quadrature. "
         "Doses are from protocol demo (Demonstration protocol, PSDT in oligoprogressive castration-resistant prostate "
         f"cancer; a demonstration that nobody signed for; SHA-256 {plan.protocol.sha256[:12]}…): "
         "3 proposals for 4 lesions. BED and EQD2 are linear-quadratic, at α/β of 1.5, 3, 10 Gy. "
@@ -97,7 +98,7 @@ def test_the_methods_say_what_was_done(plan: Plan) -> None:
 def test_the_methods_do_not_say_what_was_not_done(held_plan: Plan, plan: Plan) -> None:
     held = words.methods(held_plan, "0.1.0")
     assert "Mapping of L1, L2: local" in held
-    assert "bone 5 mm and 5 mm. Doses" in held
+    assert "bone 5 mm and 5 mm. Each PTV margin was widened by 0.9" in held
 
     exam = dataclasses.replace(plan.exam, planning_ct=None)
     lesions = tuple(dataclasses.replace(lesion, mapped=None, rois=()) for lesion in plan.lesions)

@@ -170,3 +170,11 @@ def test_bad_margins_and_other_frames_are_refused():
     strange = Shape(Grid.regular(shape.grid.mm_from_kji, shape.grid.shape, "1.9"), shape.field)
     with pytest.raises(FrameError, match=f"on a CT of frame {CT_FRAME}"):
         grow(strange, Margin.uniform(1.0), ct)
+
+
+def test_an_independent_error_widens_every_direction_in_quadrature() -> None:
+    margin = Margin(left=3.0, right=4.0, anterior=0.0, posterior=3.0, superior=4.0, inferior=3.0)
+    assert margin.widened(4.0).as_mm == pytest.approx((5.0, np.hypot(4, 4), 4.0, 5.0, np.hypot(4, 4), 5.0))
+    assert margin.widened(0.0) == margin
+    with pytest.raises(GeometryError):
+        margin.widened(float("inf"))
