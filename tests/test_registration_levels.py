@@ -28,6 +28,7 @@ from psdt_planner.registration.levels import (
     MOST_STRETCH,
     MOST_WIDTH,
     NEIGHBOUR_MM,
+    SURE_STRETCH,
     Ghost,
 )
 from psdt_planner.registration.spine import BONE_HU, TRUNK_MM, Spine, find_spine
@@ -274,6 +275,21 @@ def test_the_right_level_of_the_right_patient_raises_no_doubt(case: Case) -> Non
     assert len(heights) >= 8
     motions = np.array([ghost.moved_mm for ghost in check.ghosts])
     assert np.linalg.norm(motions, axis=1).max() < 12.0
+
+
+def test_a_ghost_moves_as_a_lesion_beside_it_would(thorax: Case) -> None:
+    """From where the whole body puts it to where it is: a transform too far to the left asks for the right."""
+    off, line = np.array([4.0, -3.0, 2.0]), find_spine(thorax.ct).line_mm
+    middle = line[len(line) // 2]
+    matrix = thorax.ct_from_mr().matrix.copy()
+    matrix[:3, 3] += off
+    before, after = (
+        check_levels(thorax.ct, thorax.anatomical, transform, computed=True, seed=1).motion_near(middle)
+        for transform in (thorax.ct_from_mr(), Rigid(matrix, CT, MR))
+    )
+    assert before is not None
+    assert after is not None
+    np.testing.assert_allclose(after - before, -off, atol=1.0)
 
 
 @pytest.mark.parametrize(("levels_off", "computed"), [(1, False), (-1, True)], ids=["up, given", "down, computed"])
@@ -549,7 +565,7 @@ def test_a_spine_of_another_length_tells_another_patient(sign: float, beyond: fl
 
 def test_a_length_that_the_places_do_not_agree_on_tells_nothing() -> None:
     check = judged(lambda n, place: ghost(place, (0.02 * place[2] + 15.0 * (-1) ** n) * UP))
-    assert check.stretch[1] < MOST_STRETCH < check.stretch[2]
+    assert check.stretch[1] < SURE_STRETCH < MOST_STRETCH < check.stretch[0]
     assert wrong_patient(check) == []
 
 

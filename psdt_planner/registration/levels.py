@@ -45,8 +45,9 @@ MOST_DISAGREEING, LEAST_COMPARED = 0.5, 6
 """Part of the ghosts whose two measures lie apart. On synthetic patients 0.27 at most for the right patient; two
 thirds and more for another's chest. Of fewer ghosts than the second figure a part says nothing."""
 
-MOST_STRETCH = 0.015
-"""Difference in length of the spine between CT and MR that one man's posture explains; two men differ by 3 to 4 %."""
+MOST_STRETCH, SURE_STRETCH = 0.015, 0.005
+"""Difference in length of the spine between CT and MR that one man's posture explains: 0.8 % at most on synthetic
+patients; two men differ by 3 to 4 %. Its 95 % interval must lie beyond the second figure, or it tells no length."""
 
 MOST_WIDTH = 0.012
 """Difference in width of the pelvis that the fits' own errors explain: at most 0.8 % on synthetic patients."""
@@ -60,7 +61,7 @@ class Ghost:
 
     Attributes:
         place_mm: ``(3,)``, on the CT.
-        moved_mm: ``(3,)``, where its fit puts it, minus where the whole body's transform does, on the CT.
+        moved_mm: ``(3,)``, where its fit puts what the MR shows there, minus where the whole body's transform puts it.
         apart_mm: distance between two measures of different kind.
         above, below: how much worse the next level fits (mean robust difference of self-similarity); None where no
             other level was found.
@@ -82,7 +83,7 @@ class LevelCheck:
         ghosts: from below to above; may be empty.
         agreement_mm: within which two measures agree on a ghost.
         findings: what holds the case.
-        widths: how much wider the pelvis is on the MR than on the CT, as a part of its width, at each height where two
+        widths: how much wider the pelvis is on the CT than on the MR, as a part of its width, at each height where two
             measures agree on both hip bones.
     """
 
@@ -114,7 +115,7 @@ class LevelCheck:
 
     @cached_property
     def stretch(self) -> tuple[float, float, float]:
-        """How much longer the spine is on the MR than on the CT, as a part of its length, with its 95 % interval.
+        """How much longer the spine is on the CT than on the MR, as a part of its length, with its 95 % interval.
 
         The slope of the ghosts' motion along the spine over their height (Theil and Sen).
         """
@@ -192,7 +193,7 @@ def _ghost(images: Images, spine: Spine, place: Points, ct_from_mr: Rigid, seed:
     there = level.moving_from_fixed.apply(place)
     upwards = here.mr_from_ct.matrix[:3, :3] @ spine.upwards(place[2])
     above, below = (_other_level(similarity, level.moving_from_fixed, level.cost, side * upwards) for side in (1, -1))
-    return Ghost(place, ct_from_mr.apply(there) - place, _apart(here, there, seed), above, below)
+    return Ghost(place, place - ct_from_mr.apply(there), _apart(here, there, seed), above, below)
 
 
 def _apart(here: Surroundings, there: Points, seed: int) -> float:
@@ -257,7 +258,7 @@ def _wrong_patient(check: LevelCheck) -> Iterator[Finding]:
         yield _hold("registration-wrong-patient", message, check.disagreeing, MOST_DISAGREEING)
         return
     stretch, low, high = check.stretch if len(check.ghosts) >= LEAST_GHOSTS else (0.0, 0.0, 0.0)
-    if low > MOST_STRETCH or high < -MOST_STRETCH:
+    if abs(stretch) > MOST_STRETCH and (low > SURE_STRETCH or high < -SURE_STRETCH):
         message = f"The spine's length differs by {abs(stretch):.1%} between MR and planning CT. {ask}"
         yield _hold("registration-wrong-patient", message, abs(stretch), MOST_STRETCH)
     width = float(np.mean(check.widths)) if check.widths else 0.0
