@@ -39,23 +39,19 @@ class Covered(StrEnum):
     SHORT_THORACIC = "short-thoracic"
 
 
-Out = Annotated[
-    Path, typer.Option("--out", metavar="DIR", file_okay=False, help="Folder for commission.html and commission.json.")
-]
-Seeds = Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="Phantoms of each region and deformation.")]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", file_okay=False, help="Where the report goes.")]
+Seeds = Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="Phantoms of each kind.")]
 First = Annotated[int, typer.Option("--first", metavar="N", min=0, help="The first seed.")]
-Sizes = Annotated[
-    Literal["small", "full"], typer.Option("--size", help="full has clinical voxels; small is a quick look.")
-]
-Regions = Annotated[list[Covered] | None, typer.Option("--region", help="Repeatable; pelvis and thorax if absent.")]
+Sizes = Annotated[Literal["small", "full"], typer.Option("--size", help="small is a quick look.")]
+Regions = Annotated[list[Covered] | None, typer.Option("--region", help="Repeatable.")]
 Deformations = Annotated[
     list[float] | None,
-    typer.Option("--deformation", metavar="X", min=0.0, help="Repeatable; 1 (an ordinary day) and 1.8 if absent."),
+    typer.Option("--deformation", metavar="X", min=0.0, help="Repeatable; 1 and 1.8."),
 ]
-Pairs = Annotated[int, typer.Option("--pairs", metavar="N", min=0, help="Trials with another patient's MR.")]
-Jobs = Annotated[int | None, typer.Option("--jobs", metavar="N", min=1, help="Processes; as many as cores if absent.")]
+Pairs = Annotated[int, typer.Option("--pairs", metavar="N", min=0, help="Wrong patients.")]
+Jobs = Annotated[int | None, typer.Option("--jobs", metavar="N", min=1, help="Processes.")]
 Markdown = Annotated[
-    Path | None, typer.Option("--markdown", metavar="FILE", dir_okay=False, help="Also write the tables as Markdown.")
+    Path | None, typer.Option("--markdown", metavar="FILE", dir_okay=False, help="Tables as Markdown.")
 ]
 
 
@@ -74,9 +70,8 @@ def commission_command(
 ) -> None:
     """Run synthetic patients with known truth through psdt, and write a physicist's report.
 
-    Writes commission.html (opens offline) and commission.json to DIR: errors by place, coverage of the bound, refusals
-    and time, each beside the bar that it must meet. Exit status 1 where a bar is missed. The defaults are 24 phantoms
-    and 10 trials with a wrong patient: about 20 minutes on two cores.
+    Writes commission.html and commission.json: errors by place, coverage of the bound, refusals and time beside their
+    bars. Exit status 1 where a bar is missed. The defaults are 24 phantoms and 10 wrong patients: 30 minutes.
 
     Example: [bold]psdt commission --out commissioning/ --size small --seeds 2 --region pelvis --deformation 1[/]
     """
@@ -103,7 +98,7 @@ def _command(context: typer.Context) -> str:
     words = ["psdt", "commission", "--out", "DIR"]
     for name in ("seeds", "first", "size", "region", "deformation", "pairs"):
         given = context.params[name]
-        for value in given if isinstance(given, list) else [given]:
+        for value in given if isinstance(given, (list, tuple)) else [given]:
             if value is not None:
                 words += [f"--{name}", f"{value:g}" if isinstance(value, float) else str(value)]
     return shlex.join(words)

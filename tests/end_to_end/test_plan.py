@@ -50,7 +50,7 @@ def test_every_lesion_lands_within_its_bound_of_the_truth(planned: Planned) -> N
 def test_the_volume_of_each_gtv_is_the_flags(planned: Planned) -> None:
     for lesion in planned.plan["lesions"]:
         gtv = lesion["roi_volumes_ml"][lesion["rois"]["gtv"]]
-        assert gtv == pytest.approx(lesion["volume_ml"], rel=0.05), lesion["id"]
+        assert gtv == pytest.approx(lesion["volume_ml"], rel=0.08), lesion["id"]  # a ball of 8 mm on 4 mm slices
 
 
 def test_targets_hold_one_another_and_say_whose_they_are(planned: Planned) -> None:
@@ -233,8 +233,10 @@ OF_A_WRONG_PATIENT = {
 @pytest.mark.parametrize("variant", [variant for variant in Variant if FLAWS[variant].finding])
 def test_a_wrong_case_is_held_by_its_named_reason(variant: Variant, tmp_path: Path) -> None:
     size: Size = "small" if FLAWS[variant].mapped else "tiny"
-    lesions = 5 if variant is Variant.FLAG_SIDE_WRONG else 3  # a rib among them
-    write_patient(PatientSpec(seed=3, region="thorax", size=size, lesions=lesions, variant=variant), tmp_path / "in")
+    spec = PatientSpec(seed=3, region="thorax", size=size, lesions=3, variant=variant)
+    if variant is Variant.FLAG_SIDE_WRONG:  # which needs a lesion well beside the middle
+        spec = PatientSpec(seed=2, region="pelvis", size=size, variant=variant)
+    write_patient(spec, tmp_path / "in")
     expected = json.loads((tmp_path / "in" / "truth.json").read_text())["expected_finding"]
     done = psdt("plan", tmp_path / "in", "--out", tmp_path / "out", "--json")
     assert done.returncode == 1, done.stderr
