@@ -48,9 +48,11 @@ def test_every_lesion_lands_within_its_bound_of_the_truth(planned: Planned) -> N
 
 
 def test_the_volume_of_each_gtv_is_the_flags(planned: Planned) -> None:
-    for lesion in planned.plan["lesions"]:
-        gtv = lesion["roi_volumes_ml"][lesion["rois"]["gtv"]]
-        assert gtv == pytest.approx(lesion["volume_ml"], rel=0.08), lesion["id"]  # a ball of 8 mm on 4 mm slices
+    """Slices of 4 mm sample a lesion of 8 mm radius 6 % too small or 3 % too large by where they fall; all together, true."""
+    drawn = {one["id"]: one["roi_volumes_ml"][one["rois"]["gtv"]] for one in planned.plan["lesions"]}
+    flagged = {one["id"]: one["volume_ml"] for one in planned.plan["lesions"]}
+    assert drawn == pytest.approx(flagged, rel=0.08)
+    assert sum(drawn.values()) == pytest.approx(sum(flagged.values()), rel=0.02)
 
 
 def test_targets_hold_one_another_and_say_whose_they_are(planned: Planned) -> None:
