@@ -48,7 +48,7 @@ def test_every_lesion_lands_within_its_bound_of_the_truth(planned: Planned) -> N
 
 
 def test_the_volume_of_each_gtv_is_the_flags(planned: Planned) -> None:
-    """Slices of 4 mm sample a lesion of 8 mm radius 6 % too small or 3 % too large by where they fall; all together, true."""
+    """Slices of 4 mm sample a ball of 8 mm up to 6 % too small or 3 % too large by where they fall; together, true."""
     drawn = {one["id"]: one["roi_volumes_ml"][one["rois"]["gtv"]] for one in planned.plan["lesions"]}
     flagged = {one["id"]: one["volume_ml"] for one in planned.plan["lesions"]}
     assert drawn == pytest.approx(flagged, rel=0.08)
