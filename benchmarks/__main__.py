@@ -14,7 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.contours import REPEATS as CONTOUR_REPEATS
+from benchmarks.contours import bench_contours
+from benchmarks.dwi import REPEATS as DWI_REPEATS
+from benchmarks.dwi import bench_dwi
 from benchmarks.mapping import bench_mapping
+from benchmarks.network import REPEATS as NETWORK_REPEATS
+from benchmarks.network import bench_network
 from benchmarks.rows import Outcome, Row, as_json, as_text
 from fixtures.patient import PatientSpec, write_patient
 
@@ -112,6 +118,18 @@ def _parser() -> argparse.ArgumentParser:
     mapping.add_argument("--first", type=int, default=1, help="first seed (default 1)")
     mapping.add_argument("--patients", type=Path, help="folder with patients of an earlier run; missing ones are added")
     mapping.set_defaults(bench=bench_mapping)
+    contours = names.add_parser("contours", parents=[common], help="masks to RTSTRUCT beside rt-utils, and psdt lint")
+    contours.add_argument("--repeats", type=int, default=CONTOUR_REPEATS, help="runs of each (default 3)")
+    contours.add_argument("--slices", type=int, default=300, help="slices of the CT (default 300)")
+    contours.set_defaults(bench=bench_contours)
+    dwi = names.add_parser("dwi", parents=[common], help="a 2,000-image exam to tumour load, beside pydicom")
+    dwi.add_argument("--repeats", type=int, default=DWI_REPEATS, help="runs of each (default 3)")
+    dwi.set_defaults(bench=bench_dwi)
+    network = names.add_parser("network", parents=[common], help="receiving and sending beside dcmtk and Orthanc")
+    network.add_argument("--repeats", type=int, default=NETWORK_REPEATS, help="runs of each (default 3)")
+    network.add_argument("--share", type=float, default=1.0, help="part of the files to send (default all)")
+    network.add_argument("--folder", type=Path, help="where files are written (default the system's)")
+    network.set_defaults(bench=bench_network)
     return parser
 
 

@@ -29,10 +29,9 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from psdt_planner import planning
 from psdt_planner.dicom.intake import read_inputs
 from psdt_planner.dossier import load_protocol
-from psdt_planner.planning import LesionStatus, PlannedLesion, plan
+from psdt_planner.planning import LesionStatus, PlannedLesion, plan, whole
 from psdt_planner.registration import LesionRegistrar
 
 Points = NDArray[np.float64]
@@ -373,8 +372,8 @@ def _run_ours(folder: Path, truth: dict[str, Any], cores: int) -> Run:
 
 
 PARTS = {
-    "whole body": (planning, "register_case"),
-    "level check": (planning, "check_levels"),
+    "whole body": (whole, "register_case"),
+    "level check": (whole, "check_levels"),
     "fits": (LesionRegistrar, "register"),
 }
 """What the CPU time of psdt goes to, and what does it. Right on one core, where nothing else runs beside it."""

@@ -1,17 +1,39 @@
-"""pynetdicom as this package uses it: its process-wide switches, and one way to make an application entity."""
+"""pynetdicom as this package uses it: its process-wide switches, and the one way out to a peer."""
 
 from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from pynetdicom import _config, evt
 from pynetdicom.ae import ApplicationEntity
+from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.transport import AssociationSocket
+
+from dicom_nodes import tls
+from dicom_nodes.config import Peer
+from dicom_nodes.errors import PeerError
 
 _config.LOG_HANDLER_LEVEL = "none"  # its handlers format every PDU and print data sets; this package logs for itself
 _config.STORE_SEND_CHUNKED_DATASET = True  # a file's data set goes out as it lies on disk, without being decoded
 _config.USE_SHORT_DIMSE_AET = True
 logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+
+
+def _close_always(self: AssociationSocket) -> None:
+    """Close a socket also where its other end is gone; pynetdicom 3.0.4 leaves such a one to the garbage collector."""
+    if self.socket is not None:
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):
+            self.socket.close()
+
+
+AssociationSocket._shutdown_socket = _close_always  # type: ignore[method-assign]
 
 
 def application_entity(ae_title: str, timeout_s: float, maximum_pdu_bytes: int = 131072) -> ApplicationEntity:
@@ -23,6 +45,53 @@ def application_entity(ae_title: str, timeout_s: float, maximum_pdu_bytes: int =
     entity.network_timeout = timeout_s
     entity.maximum_pdu_size = maximum_pdu_bytes
     return entity
+
+
+@contextmanager
+def associate(
+    peer: Peer,
+    calling_ae_title: str,
+    contexts: Sequence[PresentationContext],
+    *,
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
+    handlers: Sequence[evt.EventHandlerType] = (),
+) -> Iterator[Association]:
+    """An association with a peer, for a ``with`` block; released at its end where it still stands.
+
+    Every association that this package asks for is asked for here.
+
+    Raises:
+        PeerError: there is none; it says why.
+        ConfigurationError: the files of its TLS are not as they must be.
+    """
+    entity = application_entity(calling_ae_title, peer.timeout_s)
+    association = entity.associate(
+        peer.host,
+        peer.port,
+        list(contexts),
+        ae_title=peer.ae_title,
+        ext_neg=list(roles),
+        evt_handlers=[(evt.EVT_CONN_OPEN, without_delay), *handlers],
+        tls_args=tls.outgoing(peer),
+    )
+    if not association.is_established:
+        reason = _no_association(association)
+        raise PeerError(reason, where=peer.name, todo="Check host, port and both AE titles.")
+    try:
+        yield association
+    finally:
+        if association.is_established:
+            association.release()
+
+
+def _no_association(association: Association) -> str:
+    """Why an association could not be had, in words."""
+    if association.is_rejected:
+        primitive = association.acceptor.primitive
+        return f"the peer rejected the association: {primitive.reason_str}" if primitive else "the peer rejected us"
+    if association.is_aborted:
+        return "the peer cannot be reached, or aborted the association"
+    return "the peer accepted none of the presentation contexts"
 
 
 def without_delay(event: evt.Event) -> None:

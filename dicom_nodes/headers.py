@@ -139,6 +139,24 @@ def read_file_manufacturer(path: Path) -> str:
             raise _unreadable(transfer_syntax_uid) from error
 
 
+def file_parts(data: bytes) -> tuple[str, bytes, bytes]:
+    """Transfer syntax, encoded file meta information and data set of a file's bytes.
+
+    Raises:
+        UnreadableObjectError: it is not a file in the DICOM File Format that begins with the length of group 0002.
+    """
+    if data[128:140] != b"DICM\x02\x00\x00\x00UL\x04\x00":
+        raise UnreadableObjectError("not a file in the DICOM File Format")
+    start = 144 + int.from_bytes(data[140:144], "little")
+    try:
+        syntax = _values(BytesIO(data[132:start]), UID("1.2.840.10008.1.2.1"), ["TransferSyntaxUID"])
+    except MALFORMED as error:
+        raise UnreadableObjectError("the file meta information cannot be read") from error
+    if not is_uid(syntax.get("TransferSyntaxUID", "")):
+        raise UnreadableObjectError("the file meta information names no transfer syntax")
+    return syntax["TransferSyntaxUID"], data[132:start], data[start:]
+
+
 def _start(path: Path) -> tuple[str, int]:
     """Transfer syntax of a file, and where its data set starts."""
     try:
@@ -181,7 +199,10 @@ def _inflated(dataset: BinaryIO) -> BytesIO:
 
 
 def _text(value: bytes | None) -> str:
-    """The value as text to compare, not to show: a byte outside ASCII stays as ``\\xNN`` whatever the character set."""
+    """The value as text to compare, not to show: what is not ASCII stays as ``\\xNN`` whatever the character set.
+
+    So does a zero in the middle, which PostgreSQL does not take.
+    """
     if not isinstance(value, bytes | None):
         raise TypeError("a sequence where a plain value must stand")
-    return (value or b"").decode("ascii", "backslashreplace").strip(" \0")
+    return (value or b"").decode("ascii", "backslashreplace").strip(" \0").replace("\0", "\\x00")

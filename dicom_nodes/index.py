@@ -1,27 +1,29 @@
 """What is in the storage, as rows of a database, and in which order it came: a feed that readers pull from.
 
-The index can be deleted: ``rebuild`` makes it again from the storage. Rows are only ever added.
+The index can be deleted: it is made again from the storage. Rows are added, and removed only with their file, until
+``reindex`` begins anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlalchemy import Engine, Float, Integer, String, create_engine, event, func, insert, select
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, OperationalError
+from sqlalchemy import BigInteger, Float, Integer, String, delete, func, insert, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from dicom_nodes.errors import ConfigurationError, ObjectError
+from dicom_nodes.database import open_database, upgrade, writing
+from dicom_nodes.errors import ObjectError
 from dicom_nodes.headers import Header, read_file_header
-from dicom_nodes.storage import Kept, Storage
+from dicom_nodes.storage import Kept, Outcome, Storage
 
 log = structlog.get_logger(__name__)
+
+NAME = "index"
+"""Of the lock under which rows are entered, and in the name of the table of revisions."""
 
 
 class Base(DeclarativeBase):
@@ -47,8 +49,20 @@ class Instance(Base):
     frame_of_reference_uid: Mapped[str] = mapped_column(String)
     transfer_syntax_uid: Mapped[str] = mapped_column(String(64))
     sha256: Mapped[str] = mapped_column(String(64))
-    size_bytes: Mapped[int] = mapped_column(Integer)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
     received_at_s: Mapped[float] = mapped_column(Float)
+
+
+@dataclass(eq=False)
+class _Entry:
+    """A row that waits to be entered, and how that went."""
+
+    row: dict[str, Any]
+    fresh: bool = False
+    """Its file was not there before, so that it hardly has a row."""
+    done: bool = False
+    new: bool = False
+    error: Exception | None = None
 
 
 @dataclass(frozen=True)
@@ -73,33 +87,61 @@ class Change:
 
 
 class Index:
-    """The rows of one storage. Safe to use from many threads.
+    """The rows of one storage, in a database by URL. Safe to use from many threads and processes.
 
-    ``changes_since`` rests on rows becoming visible in the order of their sequence. SQLite writes one transaction at a
-    time, so it does; a database with several writers needs a lock around ``add``.
+    ``changes_since`` rests on rows becoming visible in the order of their sequence: they are entered one transaction at
+    a time (``database.writing``). Threads that come meanwhile wait together, and one of them enters the rows of all:
+    a transaction costs more than its rows.
+
+    A row that a power cut takes is no loss: the object is on disk, and every start enters those that have no row. So
+    SQLite is not made to sync each commit, which would cost as much as the object itself.
+
+    Raises:
+        ConfigurationError: the database cannot be opened, or a newer psdt has written it.
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = open_database(url)
-        with self._configured(url):
-            Base.metadata.create_all(self._engine)
+        self._engine = open_database(url, synced=False)
+        upgrade(self._engine, "dicom_nodes.migrations", NAME)
+        self._gate = threading.Lock()
+        self._writer = threading.Lock()
+        self._waiting: list[_Entry] = []
 
     def add(self, header: Header, kept: Kept, received_at_s: float) -> bool:
-        """Enter an object; False where its key is there already. When this returns, the row survives a power cut."""
-        row = {
-            **vars(header),
-            "key": kept.key,
-            "quarantined": kept.key.startswith("quarantine/"),
-            "sha256": kept.sha256,
-            "size_bytes": kept.size_bytes,
-            "received_at_s": received_at_s,
-        }
+        """Enter an object; False where its key is there already. When this returns, the row is committed."""
+        entry = _Entry(_row(header, kept, received_at_s), fresh=kept.outcome is Outcome.NEW)
+        with self._gate:
+            self._waiting.append(entry)
+        with self._writer:
+            if not entry.done:  # else the thread that was here before has entered it with its own
+                with self._gate:
+                    batch, self._waiting = self._waiting, []
+                self._enter(batch)
+        if entry.error is not None:
+            raise entry.error
+        return entry.new
+
+    def _enter(self, batch: Sequence[_Entry]) -> None:
+        """Enter rows in one transaction; where that fails, each in its own, so that one does not take others along."""
         try:
-            with self._engine.begin() as connection:
-                connection.execute(insert(Instance).values(row))
-        except IntegrityError:
-            return False
-        return True
+            with writing(self._engine, NAME) as connection:
+                keys = [entry.row["key"] for entry in batch if not entry.fresh]
+                known = set(connection.scalars(select(Instance.key).where(Instance.key.in_(keys)))) if keys else set()
+                new = {e.row["key"]: e for e in reversed(batch) if e.row["key"] not in known}  # the first of a key wins
+                if new:
+                    connection.execute(insert(Instance), [entry.row for entry in batch if entry in new.values()])
+        except Exception as error:  # each waiting thread must hear of it
+            if len(batch) > 1 or batch[0].fresh:
+                for entry in batch:
+                    entry.fresh = False
+                    self._enter([entry])
+                return
+            batch[0].error = error
+        else:
+            for entry in new.values():
+                entry.new = True
+        for entry in batch:
+            entry.done = True
 
     def changes_since(self, sequence: int, limit: int = 1000) -> list[Change]:
         """The changes after ``sequence`` in their order, the oldest ``limit`` of them; 0 stands before the first."""
@@ -114,6 +156,22 @@ class Index:
             row = session.scalar(query)
             return None if row is None else _change(row)
 
+    def received_at_s(self, key: str) -> float | None:
+        """When the object of a key was received, POSIX time; None where it has no row."""
+        with Session(self._engine) as session:
+            return session.scalar(select(Instance.received_at_s).where(Instance.key == key))
+
+    def remove(self, key: str) -> None:
+        """Forget the object of a key. Readers that have not come so far in the feed do not hear of it any more."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(Instance).where(Instance.key == key))
+
+    def held_in(self, series_instance_uid: str) -> int:
+        """How many objects of a series are held, those in quarantine left out."""
+        of_series = Instance.series_instance_uid == series_instance_uid, Instance.quarantined.is_(False)
+        with Session(self._engine) as session:
+            return session.scalar(select(func.count()).select_from(Instance).where(*of_series)) or 0
+
     def count(self) -> int:
         """How many objects are held, quarantine included."""
         with Session(self._engine) as session:
@@ -125,56 +183,55 @@ class Index:
         A process that was killed between placing a file and entering it leaves such an object; so does a deleted
         index. The time at which the file was written stands for the time of receipt.
         """
+        return sum(self._enter_absent(storage, keys) for keys in storage.keys_by_folder())
+
+    def reindex(self, storage: Storage) -> int:
+        """Delete every row, enter every object of the storage anew, and say how many there were.
+
+        Where the database stays, the new rows' sequences go on from the old ones: readers hear of all objects again.
+        """
+        with writing(self._engine, NAME) as connection:
+            connection.execute(delete(Instance))
+        return self.rebuild(storage)
+
+    def _enter_absent(self, storage: Storage, keys: Sequence[str]) -> int:
+        if not keys:
+            return 0
         with Session(self._engine) as session:
-            known = set(session.scalars(select(Instance.key)))
-        added = 0
-        for key in storage.every_key():
+            known = set(session.scalars(select(Instance.key).where(Instance.key.between(keys[0], keys[-1]))))
+        entries = []
+        for key in keys:
             if key in known:
                 continue
+            if not storage.is_whole(key):
+                log.error("object in storage is not what was received", key=key, moved=(key := storage.set_apart(key)))
             try:
                 header = read_file_header(storage.path(key))
             except ObjectError as error:
                 log.warning("stored file not entered", key=key, reason=error.message)
                 continue
-            added += self.add(header, storage.kept(key), storage.path(key).stat().st_mtime)
-        return added
+            entries.append(_Entry(_row(header, storage.kept(key), storage.path(key).stat().st_mtime)))
+        with self._writer:
+            self._enter(entries)
+        for entry in entries:
+            if entry.error is not None:
+                raise entry.error
+        return sum(entry.new for entry in entries)
 
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
 
-    @staticmethod
-    @contextmanager
-    def _configured(url: str) -> Iterator[None]:
-        try:
-            yield
-        except OperationalError as error:
-            where = make_url(url).render_as_string()
-            raise ConfigurationError(f"the index cannot be opened: {error.orig}", where=where) from error
 
-
-def open_database(url: str) -> Engine:
-    """An engine; SQLite in WAL mode, synced at every commit, waiting up to 30 s for another writer.
-
-    Raises:
-        ConfigurationError: ``url`` is no SQLAlchemy URL, or its driver is not installed.
-    """
-    try:
-        engine = create_engine(url)
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-        raise ConfigurationError(f"not a database that can be used: {error}", todo="Write sqlite:///FILE.") from error
-    if engine.dialect.name == "sqlite":
-        try:
-            Path(engine.url.database or ".").parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigurationError(f"the folder of a database cannot be made: {error}") from error
-        event.listen(engine, "connect", _prepare_sqlite)
-    return engine
-
-
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    for pragma in ("busy_timeout = 30000", "journal_mode = WAL", "synchronous = FULL"):
-        connection.execute(f"PRAGMA {pragma}")
+def _row(header: Header, kept: Kept, received_at_s: float) -> dict[str, Any]:
+    return {
+        **vars(header),
+        "key": kept.key,
+        "quarantined": kept.key.startswith("quarantine/"),
+        "sha256": kept.sha256,
+        "size_bytes": kept.size_bytes,
+        "received_at_s": received_at_s,
+    }
 
 
 def _change(row: Instance) -> Change:

@@ -1,12 +1,7 @@
-"""The storage SCP: what comes in is on disk and in the index before the sender hears Success.
-
-The order is always: bytes to disk (file and folder synced), row in the index, answer. The data set is not decoded: its
-bytes are written as they came, and only the attributes up to (0020,0052) are looked at.
-"""
+"""The storage SCP: what comes in is on disk and in the index before the sender hears Success (see ``reception``)."""
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
@@ -14,23 +9,24 @@ from types import TracebackType
 from typing import Self, cast
 
 import structlog
-from pydicom.uid import UID
 from pynetdicom import build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.dsutils import create_file_meta, encode_file_meta
 from pynetdicom.events import Event
-from pynetdicom.transport import ThreadedAssociationServer
 
-from dicom_nodes import statuses
+from dicom_nodes import relieved, tls
+from dicom_nodes.admission import Admission
 from dicom_nodes.ae import application_entity, without_delay
+from dicom_nodes.commitment import receipts_of, report_context
+from dicom_nodes.commitment_scp import CommitmentProvider
 from dicom_nodes.config import NodeConfig
-from dicom_nodes.errors import ConfigurationError, IncompleteObjectError, UnreadableObjectError, trail
-from dicom_nodes.headers import Header, is_uid, read_header
+from dicom_nodes.errors import ConfigurationError
 from dicom_nodes.index import Index
+from dicom_nodes.notices import Refused, tell
+from dicom_nodes.reception import Announced, Reception, Sender
+from dicom_nodes.server import Server
 from dicom_nodes.services import STORAGE_CLASSES, TRANSFER_SYNTAXES, VERIFICATION
-from dicom_nodes.statuses import Status
-from dicom_nodes.storage import Kept, Outcome, Storage
+from dicom_nodes.storage import Storage
 
 log = structlog.get_logger(__name__)
 
@@ -40,15 +36,26 @@ class Listener:
 
     Args:
         clock: POSIX time, for the time of receipt.
+        relieve: serve associations that store in a loop of our own; otherwise pynetdicom's does.
     """
 
-    def __init__(self, config: NodeConfig, storage: Storage, index: Index, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        config: NodeConfig,
+        storage: Storage,
+        index: Index,
+        clock: Callable[[], float],
+        *,
+        relieve: bool = True,
+    ) -> None:
         self._config = config
         self._storage = storage
         self._index = index
-        self._clock = clock
+        self._reception = Reception(config, storage, index, clock)
+        self._commitment = CommitmentProvider(config, storage, index)
+        self._relieve = relieve
         self._held = ExitStack()
-        self._server: ThreadedAssociationServer | None = None
+        self._server: Server | None = None
 
     @property
     def port(self) -> int:
@@ -69,25 +76,33 @@ class Listener:
             log.info("objects entered that had no row", count=found)
         limits = self._config.limits
         entity = application_entity(self._config.ae_title, limits.network_timeout_s, limits.maximum_pdu_bytes)
+        entity.acse_timeout = 1.5 * limits.network_timeout_s  # so that a read that takes too long is what is told
         entity.maximum_associations = limits.associations
-        entity.require_called_aet = True
-        if not self._config.accept_any_sender:
-            entity.require_calling_aet = list(self._config.allowed_senders)
         contexts = [build_context(uid, list(TRANSFER_SYNTAXES)) for uid in STORAGE_CLASSES]
-        contexts.append(build_context(VERIFICATION))
+        contexts += [build_context(VERIFICATION), report_context()]
         address = (self._config.host, self._config.port)
+        context = None if self._config.listens_in_plain or self._config.tls is None else tls.incoming(self._config.tls)
         handlers: list[evt.EventHandlerType] = [
+            (evt.EVT_REQUESTED, Admission(self._config).on_request),
             (evt.EVT_C_STORE, self._on_store),
+            (evt.EVT_N_ACTION, self._commitment.on_action),
+            (evt.EVT_DIMSE_SENT, self._commitment.on_answered),
             (evt.EVT_REJECTED, self._on_reject),
+            (evt.EVT_CONN_CLOSE, self._on_close),
             (evt.EVT_CONN_OPEN, without_delay),
+            (evt.EVT_N_EVENT_REPORT, receipts_of(self._config.storage).on_report),
         ]
+        if self._relieve:
+            handlers.append((evt.EVT_PDU_SENT, relieved.let_go))
+            handlers.append((evt.EVT_ESTABLISHED, relieved.take_over, [self._reception]))
         try:
-            self._server = entity.start_server(address, block=False, contexts=contexts, evt_handlers=handlers)
+            self._server = Server(entity, address, contexts, handlers, context)
         except OSError as error:
             self._held.close()
             where = f"{address[0]}:{address[1]}"
             raise ConfigurationError(f"cannot listen: {error.strerror}", where=where) from error
-        log.info("listening", ae_title=self._config.ae_title, port=self.port)
+        self._server.start()
+        log.info("listening", ae_title=self._config.ae_title, port=self.port, tls=context is not None)
 
     def stop(self) -> None:
         """Stop listening, and abort what does not end by itself; what was answered with Success is safe."""
@@ -95,6 +110,7 @@ class Listener:
             self._server.shutdown()
             _end(self._server.active_associations)
             self._server = None
+            self._commitment.close()
             log.info("stopped listening", ae_title=self._config.ae_title)
         self._held.close()
 
@@ -109,50 +125,28 @@ class Listener:
     def _on_reject(event: Event) -> None:
         request = event.assoc.requestor.primitive
         if request is not None:
-            log.warning("association rejected", calling=request.calling_ae_title, called=request.called_ae_title)
+            calling, called = str(request.calling_ae_title).strip(), str(request.called_ae_title).strip()
+            log.warning("association rejected", calling=calling, called=called)
+            tell(Refused(calling, called, str(event.assoc.requestor.address or ""), "association rejected"))
+
+    @staticmethod
+    def _on_close(event: Event) -> None:
+        """Say of a connection that it came to nothing: a peer that is half open, or somebody who tries ports."""
+        requestor = event.assoc.requestor
+        if requestor.primitive is None:
+            log.info("connection closed", address=requestor.address, reason="no association was asked for")
 
     def _on_store(self, event: Event) -> int:
-        """Answer one C-STORE request."""
+        """Answer one C-STORE request of an association that stays with pynetdicom; its data set is in memory."""
         request = cast("C_STORE", event.request)
-        uid = str(request.AffectedSOPInstanceUID or "")
-        try:
-            status, reason = self._take(event)
-        except Exception as error:  # whatever goes wrong, the sender must hear that the object is not ours
-            full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
-            status, reason = statuses.OUT_OF_RESOURCES if full else statuses.PROCESSING_FAILURE, type(error).__name__
-            log.error("object not kept", uid=uid, reason=reason, trail=trail(error))  # noqa: TRY400  (see trail)
-        note = log.debug if status is statuses.SUCCESS else log.error
-        note("object", uid=uid, status=f"{status.code:04X}", answer=status.name, reason=reason)
-        return status.code
-
-    def _take(self, event: Event) -> tuple[Status, str]:
-        """Keep and enter the object of a request, and say how it went."""
-        request = cast("C_STORE", event.request)
-        uid, sop_class = str(request.AffectedSOPInstanceUID or ""), str(request.AffectedSOPClassUID or "")
-        if not is_uid(uid):
-            return statuses.INVALID_UID, "malformed UID"
-        if self._storage.free_mb() < self._config.limits.reserve_mb:
-            return statuses.OUT_OF_RESOURCES, "below the reserve"
-        dataset, syntax = request.DataSet or BytesIO(), event.context.transfer_syntax
-        dataset.seek(0)
-        try:
-            header = read_header(dataset, syntax)
-        except UnreadableObjectError as error:
-            return statuses.CANNOT_UNDERSTAND, error.message
-        except IncompleteObjectError as error:
-            return statuses.MISMATCH, error.message
-        if (header.sop_instance_uid, header.sop_class_uid) != (uid, sop_class):
-            return statuses.MISMATCH, "the UIDs of the data set are not those of the request"
-        meta = create_file_meta(sop_class_uid=UID(sop_class), sop_instance_uid=UID(uid), transfer_syntax=UID(syntax))
-        return self._keep(header, encode_file_meta(meta), dataset.getbuffer())
-
-    def _keep(self, header: Header, file_meta: bytes, dataset: memoryview) -> tuple[Status, str]:
-        """On disk first, then in the index; only then is the object ours."""
-        kept: Kept = self._storage.keep(header.sop_instance_uid, file_meta, dataset)
-        self._index.add(header, kept, self._clock())
-        if kept.outcome is Outcome.OTHER:
-            return statuses.OTHER_BYTES, "other bytes are held under this UID"
-        return statuses.SUCCESS, kept.outcome.value
+        sop_class, sop_instance = (
+            str(uid or "") for uid in (request.AffectedSOPClassUID, request.AffectedSOPInstanceUID)
+        )
+        peer = event.assoc.requestor
+        sender = Sender(peer.ae_title, str(peer.address or ""))
+        arrival = self._reception.begin(Announced(sop_class, sop_instance, event.context.transfer_syntax, sender))
+        arrival.write((request.DataSet or BytesIO()).getbuffer())
+        return arrival.finish().code
 
 
 def _end(associations: Sequence[Association]) -> None:

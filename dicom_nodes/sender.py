@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import structlog
-from pynetdicom import build_context, evt
+from pynetdicom import build_context
 from pynetdicom.association import Association
 
 from dicom_nodes import statuses
-from dicom_nodes.ae import application_entity, without_delay
+from dicom_nodes.ae import associate
 from dicom_nodes.config import Peer
-from dicom_nodes.errors import ObjectError
+from dicom_nodes.errors import ObjectError, PeerError
 from dicom_nodes.headers import Header, read_file_header
 from dicom_nodes.statuses import Meaning, Next
 
@@ -45,23 +45,28 @@ class Sent:
 
 
 def send(files: Iterable[Path], peer: Peer, calling_ae_title: str) -> tuple[Sent, ...]:
-    """Send files to a peer and say what became of each, in their order.
+    """Send files to a peer and say what became of each, in their order; see ``send_each``."""
+    order = list(dict.fromkeys(files))
+    results = {sent.path: sent for sent in send_each(order, peer, calling_ae_title)}
+    return tuple(results[path] for path in order)
 
-    Each file is offered in its own transfer syntax only, and its data set leaves byte for byte as it is stored. No
+
+def send_each(files: Iterable[Path], peer: Peer, calling_ae_title: str) -> Iterator[Sent]:
+    """Send files to a peer, and say of each what became of it as soon as the peer has answered.
+
+    Each file is offered in its own transfer syntax only, and its data set leaves byte for byte as it is stored. The
+    next file goes out when the answer to the last one has been taken, so that it can be written down before. No
     network trouble is raised: a file that was not answered is a failure to be retried. One association carries all
     files, more than one only where they need more than 128 presentation contexts.
     """
-    results: dict[Path, Sent] = {}
     ready: dict[Path, Header] = {}
-    order = list(dict.fromkeys(files))
-    for path in order:
+    for path in dict.fromkeys(files):
         try:
             ready[path] = read_file_header(path)
         except (ObjectError, OSError) as error:
-            results[path] = Sent(path, "", None, Meaning.FAILURE, Next.GIVE_UP, f"the file cannot be read: {error}")
+            yield Sent(path, "", None, Meaning.FAILURE, Next.GIVE_UP, f"the file cannot be read: {error}")
     for group in _groups(ready):
-        results.update({sent.path: sent for sent in _send_group(group, peer, calling_ae_title)})
-    return tuple(results[path] for path in order)
+        yield from _send_group(group, peer, calling_ae_title)
 
 
 def _groups(headers: dict[Path, Header]) -> Iterator[dict[Path, Header]]:
@@ -75,19 +80,16 @@ def _context(header: Header) -> tuple[str, str]:
     return header.sop_class_uid, header.transfer_syntax_uid
 
 
-def _send_group(headers: dict[Path, Header], peer: Peer, calling_ae_title: str) -> Sequence[Sent]:
-    entity = application_entity(calling_ae_title, peer.timeout_s)
+def _send_group(headers: dict[Path, Header], peer: Peer, calling_ae_title: str) -> Iterator[Sent]:
     contexts = [build_context(*pair) for pair in sorted({_context(header) for header in headers.values()})]
-    handlers: list[evt.EventHandlerType] = [(evt.EVT_CONN_OPEN, without_delay)]
-    association = entity.associate(peer.host, peer.port, contexts, ae_title=peer.ae_title, evt_handlers=handlers)
-    if not association.is_established:
-        reason = no_association(association)
-        log.warning("no association", peer=peer.ae_title, reason=reason)
-        return [_unanswered(path, header, reason) for path, header in headers.items()]
     try:
-        return [_send_one(association, path, header) for path, header in headers.items()]
-    finally:
-        association.release()
+        with associate(peer, calling_ae_title, contexts) as association:
+            for path, header in headers.items():
+                yield _send_one(association, path, header)
+    except PeerError as error:
+        log.warning("no association", peer=peer.ae_title, reason=error.message)
+        for path, header in headers.items():
+            yield _unanswered(path, header, error.message)
 
 
 def _send_one(association: Association, path: Path, header: Header) -> Sent:
@@ -113,13 +115,3 @@ def _send_one(association: Association, path: Path, header: Header) -> Sent:
 
 def _unanswered(path: Path, header: Header, reason: str) -> Sent:
     return Sent(path, header.sop_instance_uid, None, Meaning.FAILURE, Next.RETRY, reason)
-
-
-def no_association(association: Association) -> str:
-    """Why an association could not be had, in words."""
-    if association.is_rejected:
-        primitive = association.acceptor.primitive
-        return f"the peer rejected the association: {primitive.reason_str}" if primitive else "the peer rejected us"
-    if association.is_aborted:
-        return "the peer cannot be reached, or aborted the association"
-    return "the peer accepted none of the presentation contexts"

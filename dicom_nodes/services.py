@@ -26,6 +26,7 @@ STORAGE_CLASSES: tuple[UID, ...] = (
     uid.RTStructureSetStorage,
     uid.RTPlanStorage,
     uid.RTDoseStorage,
+    uid.RTPhysicianIntentStorage,
     uid.BasicTextSRStorage,
     uid.EnhancedSRStorage,
     uid.ComprehensiveSRStorage,

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.network import answers, free_port, wait_until
-from tests.peers import require_peer
+from tests.peers import require_file, require_peer
+
+DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 
 @dataclass(frozen=True)
@@ -48,15 +50,29 @@ class Orthanc:
 
 
 @contextmanager
-def start_orthanc(folder: Path, aet: str = "ORTHANC") -> Iterator[Orthanc]:
-    """An Orthanc that keeps everything below ``folder``; it is stopped at the end."""
+def start_orthanc(
+    folder: Path,
+    aet: str = "ORTHANC",
+    *,
+    modalities: Mapping[str, list[object]] | None = None,
+    dicomweb: bool = False,
+) -> Iterator[Orthanc]:
+    """An Orthanc that keeps everything below ``folder``; it is stopped at the end.
+
+    Args:
+        modalities: peers that it may call and that may query it: AE title, host and port by name.
+        dicomweb: with its DICOMweb plugin, below ``/dicom-web/``.
+    """
     require_peer("Orthanc")
+    if dicomweb:
+        require_file(DICOMWEB)
     orthanc = Orthanc(free_port(), free_port(), aet)
     settings = {
         "Name": "test",
         "StorageDirectory": str(folder / "orthanc"),
         "IndexDirectory": str(folder / "orthanc"),
-        "Plugins": [],
+        "Plugins": [str(DICOMWEB)] if dicomweb else [],
+        "DicomModalities": dict(modalities or {}),
         "HttpPort": orthanc.http_port,
         "RemoteAccessAllowed": False,
         "AuthenticationEnabled": False,

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import singledispatch
 from types import MappingProxyType
 
 from psdt_planner.case.events import (
     EVENT_KINDS,
+    Asked,
     Assembled,
+    Confirmed,
     Conflicted,
     Delivered,
     Discarded,
     Event,
     Held,
+    Incomplete,
     Item,
+    NotConfirmed,
     Output,
     PlanHeld,
     Proposed,
     Received,
     Released,
+    Removed,
     Reopened,
     SendFailed,
+    SendStarted,
     Started,
+    Strayed,
 )
+from psdt_planner.case.identity import doubts
 from psdt_planner.case.table import (
     ASSEMBLING,
+    CONFIRMING,
     DISCARDED,
     FAILED,
     HELD,
@@ -35,6 +44,7 @@ from psdt_planner.case.table import (
     RELEASED,
     SENT,
     TABLE,
+    UNCONFIRMED,
     State,
 )
 from psdt_planner.case.uses import REGISTRATION_USES
@@ -51,7 +61,11 @@ class Case:
         version: how many events made it.
         since_s: when the state was reached.
         items: what came in, by SOP Instance UID.
+        gone: what came in and was removed since, by SOP Instance UID; the same object that comes again is news.
+        removed_at_s: when.
         conflicts: SHA-256 of data sets in quarantine.
+        strayed: series that another patient's case claims as well.
+        as_it_is: a person said not to wait for what is missing.
         plan: number of the latest plan; 0 before the first.
         starts: how often the making of that plan was begun.
         outputs: of the plan that is proposed, released or sent; empty otherwise.
@@ -62,8 +76,14 @@ class Case:
         registration_use: the level that this person gave the registration; None where it was not assessed.
         cleared: SOP Instance UIDs of all outputs that were ever released.
         delivered: those that the destination has taken.
-        attempts: failed attempts to send since the release.
-        retry_at_s: when the next attempt is due.
+        attempts: attempts to send that were begun since the release.
+        retry_at_s: when the next attempt, or the next question, is due.
+        confirm: how the destination is asked whether it keeps what it took; empty where it is not asked.
+        confirmed: how we know that it keeps an output, in words, by SOP Instance UID.
+        lost: SOP Instance UIDs that it took, and said later that it does not keep.
+        transactions: UIDs under which it was asked.
+        asks: how often it was asked since the last output was taken.
+        answer_by_s: until when it may answer; None where no question is open.
     """
 
     id: str
@@ -71,7 +91,11 @@ class Case:
     version: int = 0
     since_s: float = 0.0
     items: Mapping[str, Item] = field(default_factory=lambda: MappingProxyType({}))
+    gone: Mapping[str, Item] = field(default_factory=lambda: MappingProxyType({}))
+    removed_at_s: float = 0.0
     conflicts: frozenset[str] = frozenset()
+    strayed: frozenset[str] = frozenset()
+    as_it_is: bool = False
     plan: int = 0
     starts: int = 0
     outputs: tuple[Output, ...] = ()
@@ -84,6 +108,12 @@ class Case:
     delivered: frozenset[str] = frozenset()
     attempts: int = 0
     retry_at_s: float = 0.0
+    confirm: str = ""
+    confirmed: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    lost: frozenset[str] = frozenset()
+    transactions: tuple[str, ...] = ()
+    asks: int = 0
+    answer_by_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +132,18 @@ class Send:
     not_before_s: float
 
 
-Action = MakePlan | Send
+@dataclass(frozen=True)
+class Confirm:
+    """Ask the destination whether it keeps outputs, not before a time."""
+
+    outputs: tuple[Output, ...]
+    not_before_s: float
+
+
+Action = MakePlan | Send | Confirm
+
+AFTER_RELEASE = frozenset({RELEASED, CONFIRMING, SENT, FAILED, UNCONFIRMED, DISCARDED})
+"""Where a new object does not just make another plan."""
 
 
 def advance(case: Case, event: Event) -> tuple[Case, tuple[Action, ...]]:
@@ -121,7 +162,7 @@ def advance(case: Case, event: Event) -> tuple[Case, tuple[Action, ...]]:
         after = _after(event, case)
         if after.state not in allowed:
             raise FaultError(f"{_kind(event)} led from {case.state} to {after.state}", where=case.id)
-        if after.state is not case.state:
+        if after.state is not case.state or case.version == 0:
             after = replace(after, since_s=event.at_s)
     after = replace(after, version=case.version + 1)
     return after, wanted(after)
@@ -133,6 +174,8 @@ def wanted(case: Case) -> tuple[Action, ...]:
         return (MakePlan(case.plan, tuple(sorted(item.key for item in case.items.values()))),)
     if case.state is RELEASED:
         return (Send(outstanding(case), case.retry_at_s),)
+    if case.state is CONFIRMING and case.answer_by_s is None:
+        return (Confirm(unconfirmed(case), case.retry_at_s),)
     return ()
 
 
@@ -154,6 +197,10 @@ def is_old_news(case: Case, event: Event) -> bool:
         return not _news(case, event)
     if isinstance(event, Conflicted):
         return event.sha256 in case.conflicts
+    if isinstance(event, Strayed):
+        return case.strayed.issuperset(event.series)
+    if isinstance(event, Confirmed):
+        return case.confirmed.keys() >= set(event.sop_instance_uids)
     return isinstance(event, Delivered) and event.sop_instance_uid in case.delivered
 
 
@@ -165,6 +212,11 @@ def _news(case: Case, event: Received) -> dict[str, Item]:
 def outstanding(case: Case) -> tuple[Output, ...]:
     """The outputs that the destination has not taken yet."""
     return tuple(output for output in case.outputs if output.sop_instance_uid not in case.delivered)
+
+
+def unconfirmed(case: Case) -> tuple[Output, ...]:
+    """The outputs that the destination has not confirmed."""
+    return tuple(output for output in case.outputs if output.sop_instance_uid not in case.confirmed)
 
 
 def _without_plan(case: Case) -> Case:
@@ -179,7 +231,14 @@ def _without_plan(case: Case) -> Case:
         registration_use=None,
         attempts=0,
         retry_at_s=0.0,
+        lost=frozenset(),
+        transactions=(),
+        answer_by_s=None,
     )
+
+
+def _but(mapping: Mapping[str, str], keys: Set[str]) -> Mapping[str, str]:
+    return MappingProxyType({key: value for key, value in mapping.items() if key not in keys})
 
 
 def _stop(case: Case, finding: Finding) -> Case:
@@ -221,13 +280,14 @@ def _after(event: Event, case: Case) -> Case:
 @_after.register
 def _(event: Received, case: Case) -> Case:
     news = _news(case, event)
+    before = case
     case = replace(case, items=MappingProxyType({**case.items, **news}))
-    if case.state in {ASSEMBLING, PLANNING, PROPOSED} or (case.state is HELD and not case.stopped):
-        return _without_plan(case)
-    if case.state is HELD:
-        return case
-    message = f"{len(news)} objects came in after the case was {case.state}"
-    return _stop(case, Finding("object-late", Level.HOLD, message, Who.PERSON, value=len(news)))
+    if before.state in AFTER_RELEASE:
+        message = f"{len(news)} objects came in after the case was {before.state}"
+        case = _stop(case, Finding("object-late", Level.HOLD, message, Who.PERSON, value=len(news)))
+    for finding in doubts(before.items.values(), news.values()):
+        case = _stop(case, finding)
+    return case if case.stopped else _without_plan(case)
 
 
 @_after.register
@@ -235,6 +295,21 @@ def _(event: Conflicted, case: Case) -> Case:
     message = f"other bytes came under a UID that is held; they are in quarantine [{event.sop_instance_uid}]"
     stopped = _stop(case, Finding("object-conflict", Level.HOLD, message, Who.SENDER))
     return replace(stopped, conflicts=case.conflicts | {event.sha256})
+
+
+@_after.register
+def _(event: Strayed, case: Case) -> Case:
+    series = ", ".join(sorted(set(event.series) - case.strayed))
+    message = f"references tie this case to case {event.case}, of another patient, by series {series}"
+    stopped = _stop(case, Finding("reference-elsewhere", Level.HOLD, message, Who.SENDER))
+    return replace(stopped, strayed=case.strayed | set(event.series))
+
+
+@_after.register
+def _(event: Incomplete, case: Case) -> Case:
+    message = f"the set did not become complete in time; missing: {'; '.join(event.missing)}"
+    finding = Finding("case-incomplete", Level.HOLD, message, Who.PERSON, value=len(event.missing))
+    return replace(case, state=HELD, findings=(finding,))
 
 
 @_after.register
@@ -265,6 +340,7 @@ def _(event: Proposed, case: Case) -> Case:
         findings=event.findings,
         made=MappingProxyType({**case.made, **made}),
         delivered=case.delivered - made.keys(),  # the same plan again, after a reopening, goes out again
+        confirmed=_but(case.confirmed, made.keys()),
     )
 
 
@@ -280,17 +356,24 @@ def _(event: Released, case: Case) -> Case:
     _require_plan(case, event.plan)
     _require_use(case, event.registration_use)
     cleared = case.cleared | {output.sop_instance_uid for output in case.outputs}
-    findings = tuple(finding for finding in case.findings if finding.code != "send-failed")
+    findings = tuple(finding for finding in case.findings if finding.code not in {"send-failed", "send-not-confirmed"})
+    case = replace(case, delivered=case.delivered - case.lost, lost=frozenset())
     return replace(
         case,
-        state=RELEASED,
+        state=RELEASED if outstanding(case) else CONFIRMING,
         released_by=event.by,
         registration_use=event.registration_use,
         cleared=cleared,
         findings=findings,
         attempts=0,
+        asks=0,
         retry_at_s=event.at_s,
     )
+
+
+@_after.register
+def _(event: SendStarted, case: Case) -> Case:
+    return replace(case, attempts=case.attempts + 1, confirm=event.confirm)
 
 
 @_after.register
@@ -303,17 +386,45 @@ def _(event: Delivered, case: Case) -> Case:
         warning = Finding("send-warning", Level.WARN, message, Who.NETWORK)
         case = replace(case, findings=(*case.findings, warning))
     if case.state is RELEASED and not outstanding(case):
-        return replace(case, state=SENT)
+        return replace(case, state=CONFIRMING if case.confirm else SENT, asks=0, retry_at_s=event.at_s)
     return case
 
 
 @_after.register
 def _(event: SendFailed, case: Case) -> Case:
-    case = replace(case, attempts=case.attempts + 1)
     if event.retry_at_s is not None:
         return replace(case, retry_at_s=event.retry_at_s)
     finding = Finding("send-failed", Level.HOLD, event.reason, Who.NETWORK, value=case.attempts)
     return replace(case, state=FAILED, findings=(*case.findings, finding))
+
+
+@_after.register
+def _(event: Asked, case: Case) -> Case:
+    transactions = (*case.transactions, event.transaction_uid)
+    return replace(case, asks=case.asks + 1, transactions=transactions, answer_by_s=event.answer_by_s)
+
+
+@_after.register
+def _(event: Confirmed, case: Case) -> Case:
+    strange = set(event.sop_instance_uids) - case.delivered
+    if strange:
+        raise FaultError("an object was confirmed that was not delivered", where=", ".join(sorted(strange)))
+    news = dict.fromkeys(event.sop_instance_uids, event.how)
+    confirmed = MappingProxyType({**news, **case.confirmed})
+    case = replace(case, confirmed=confirmed, lost=case.lost - news.keys())
+    if unconfirmed(case):
+        return case
+    findings = tuple(finding for finding in case.findings if finding.code != "send-not-confirmed")
+    return replace(case, state=SENT, findings=findings, answer_by_s=None)
+
+
+@_after.register
+def _(event: NotConfirmed, case: Case) -> Case:
+    case = replace(case, lost=case.lost | (set(event.lost) - case.confirmed.keys()), answer_by_s=None)
+    if event.retry_at_s is not None:
+        return replace(case, retry_at_s=event.retry_at_s)
+    finding = Finding("send-not-confirmed", Level.HOLD, event.reason, Who.NETWORK, value=case.asks)
+    return replace(case, state=UNCONFIRMED, findings=(*case.findings, finding))
 
 
 @_after.register
@@ -325,7 +436,7 @@ def _(event: Held, case: Case) -> Case:
 @_after.register
 def _(event: Reopened, case: Case) -> Case:
     _require_name(case, event.by)
-    return _without_plan(case)
+    return replace(_without_plan(case), as_it_is=event.as_it_is)
 
 
 @_after.register
@@ -333,3 +444,9 @@ def _(event: Discarded, case: Case) -> Case:
     _require_name(case, event.by)
     finding = Finding("discarded", Level.INFO, f"{event.by}: {event.reason}", Who.PERSON)
     return replace(case, state=DISCARDED, findings=(*case.findings, finding))
+
+
+@_after.register
+def _(event: Removed, case: Case) -> Case:
+    gone = MappingProxyType({**case.gone, **case.items})
+    return replace(case, items=MappingProxyType({}), gone=gone, removed_at_s=event.at_s)

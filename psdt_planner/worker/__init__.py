@@ -1,8 +1,8 @@
 """The loop that carries cases on, its configuration, and what a person decides."""
 
-from psdt_planner.worker.config import Config, WorkerConfig, load_config
+from psdt_planner.worker.config import Config, OperationConfig, WorkerConfig, load_config
 from psdt_planner.worker.decisions import CaseRow, discard, hold, list_cases, may_leave, proposed_at_s, release, reopen
-from psdt_planner.worker.loop import Deliver, DossierLike, MakeDossier, Worker, open_worker
+from psdt_planner.worker.loop import Deliver, DossierLike, MakeDossier, Worker, deliverer, open_worker
 
 __all__ = [
     "CaseRow",
@@ -10,8 +10,10 @@ __all__ = [
     "Deliver",
     "DossierLike",
     "MakeDossier",
+    "OperationConfig",
     "Worker",
     "WorkerConfig",
+    "deliverer",
     "discard",
     "hold",
     "list_cases",

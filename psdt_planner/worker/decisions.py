@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from psdt_planner.case import TABLE, Case, Discarded, Held, Proposed, Released, Reopened, State, waits_for
+from psdt_planner.case import (
+    DEFAULT_REQUIRED,
+    TABLE,
+    Case,
+    Discarded,
+    Held,
+    Proposed,
+    Released,
+    Reopened,
+    Role,
+    State,
+    waits_for,
+)
 from psdt_planner.casebook import Casebook
 from psdt_planner.errors import CaseStateError
 
@@ -30,9 +43,9 @@ class CaseRow:
     released_by: str
 
 
-def list_cases(casebook: Casebook) -> tuple[CaseRow, ...]:
-    """Every case, the oldest first."""
-    return tuple(_row(case) for case in casebook.cases())
+def list_cases(casebook: Casebook, required: Sequence[Role] = DEFAULT_REQUIRED) -> tuple[CaseRow, ...]:
+    """Every case, the oldest first; ``required`` is what a set must have before it is planned."""
+    return tuple(_row(case, required) for case in casebook.cases())
 
 
 def release(
@@ -79,7 +92,7 @@ def may_leave(casebook: Casebook, sop_instance_uid: str, sha256: str) -> bool:
     return any(
         output.sop_instance_uid == sop_instance_uid and output.sha256 == sha256
         for case in casebook.cases()
-        if case.state in {State.RELEASED, State.SENT, State.FAILED}
+        if case.state in {State.RELEASED, State.CONFIRMING, State.SENT, State.FAILED, State.UNCONFIRMED}
         for output in case.outputs
     )
 
@@ -89,9 +102,12 @@ def hold(casebook: Casebook, case_id: str, by: str, reason: str, now_s: float) -
     return casebook.append(case_id, Held(now_s, by, reason))
 
 
-def reopen(casebook: Casebook, case_id: str, by: str, now_s: float) -> Case:
-    """Let a case begin again with all that is there. Errors as for ``release``."""
-    return casebook.append(case_id, Reopened(now_s, by))
+def reopen(casebook: Casebook, case_id: str, by: str, now_s: float, *, as_it_is: bool = False) -> Case:
+    """Let a case begin again with all that is there; ``as_it_is`` waits for nothing that is missing.
+
+    Errors as for ``release``.
+    """
+    return casebook.append(case_id, Reopened(now_s, by, as_it_is))
 
 
 def discard(casebook: Casebook, case_id: str, by: str, reason: str, now_s: float) -> Case:
@@ -99,13 +115,13 @@ def discard(casebook: Casebook, case_id: str, by: str, reason: str, now_s: float
     return casebook.append(case_id, Discarded(now_s, by, reason))
 
 
-def _row(case: Case) -> CaseRow:
+def _row(case: Case, required: Sequence[Role]) -> CaseRow:
     return CaseRow(
         id=case.id,
         state=case.state.value,
         since_s=case.since_s,
         objects=len(case.items),
         plan=case.plan,
-        waits_for=waits_for(case),
+        waits_for=waits_for(case, required),
         released_by=case.released_by,
     )

@@ -10,44 +10,53 @@ from __future__ import annotations
 import hashlib
 import shutil
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import structlog
 
+from dicom_nodes.commitment import transaction_uid
+from dicom_nodes.config import NodeConfig, WebPeer
 from dicom_nodes.errors import NodeError, trail
-from dicom_nodes.headers import Header, read_file_header
-from dicom_nodes.index import Change, Index
-from dicom_nodes.sender import Sent, send
+from dicom_nodes.headers import read_file_header
+from dicom_nodes.index import Index
+from dicom_nodes.sender import Sent, send_each
 from dicom_nodes.statuses import Meaning, Next
 from dicom_nodes.storage import Storage
+from dicom_nodes.web import store_each
 from psdt_planner.case import (
-    Assembled,
+    Asked,
     Case,
-    Conflicted,
+    Confirm,
+    Confirmed,
     Delivered,
+    Due,
     Event,
-    Item,
     MakePlan,
+    NotConfirmed,
     Output,
     PlanHeld,
     Proposed,
-    Received,
     Send,
     SendFailed,
+    SendStarted,
     Started,
-    case_id,
+    State,
+    ask_again_at_s,
     due,
-    is_old_news,
+    rests_until_s,
     retry_at_s,
+    unconfirmed,
     wanted,
 )
 from psdt_planner.casebook import Casebook
+from psdt_planner.dicom.facts import read_facts
 from psdt_planner.errors import CaseStateError, FaultError, PsdtError
 from psdt_planner.findings import Finding, Level, Who
 from psdt_planner.worker.config import Config, WorkerConfig
+from psdt_planner.worker.confirmation import Confirmation, Word, open_confirmation
+from psdt_planner.worker.hearing import Hearing, ReadFacts
 
 log = structlog.get_logger(__name__)
 
@@ -71,8 +80,8 @@ class DossierLike(Protocol):
 MakeDossier = Callable[[Sequence[Path], Path], DossierLike]
 """Makes a plan of input files in a folder; same inputs, same bytes, or other UIDs."""
 
-Deliver = Callable[[Sequence[Path]], Sequence[Sent]]
-"""Sends files and says what became of each."""
+Deliver = Callable[[Sequence[Path]], Iterable[Sent]]
+"""Sends files and says of each what became of it, before the next one goes out."""
 
 
 class Worker:
@@ -87,6 +96,8 @@ class Worker:
         casebook: Casebook,
         make_dossier: MakeDossier,
         deliver: Deliver,
+        read_facts: ReadFacts = read_facts,
+        confirmation: Confirmation | None = None,
     ) -> None:
         self._rules = config.rules
         self._folder = config.folder
@@ -95,18 +106,23 @@ class Worker:
         self._casebook = casebook
         self._make_dossier = make_dossier
         self._deliver = deliver
-        self._heard = 0  # the feed is read from its start by each new worker: the casebook knows what it has heard
+        self._confirmation = confirmation
+        self._hearing = Hearing(index, storage, casebook, read_facts)
+        self.stepped_at_s = 0.0  # when `run` last took up work, POSIX time
+        self._resting: dict[str, tuple[int, float]] = {}  # by case: its version, and until when nothing is due
 
     def step(self, now_s: float) -> bool:
         """Do everything that can be done at this time; False where there was nothing."""
         did = self._listen()
         for case in self._casebook.cases():
-            did |= self._carry_on(case, now_s)
+            with structlog.contextvars.bound_contextvars(case=case.id):
+                did |= self._carry_on(case, now_s)
         return did
 
     def run(self, stop: threading.Event, clock: Callable[[], float], idle_s: float = 0.5) -> None:
         """Step until ``stop`` is set, pausing ``idle_s`` where there was nothing to do."""
         while not stop.is_set():
+            self.stepped_at_s = clock()
             if not self.step(clock()):
                 stop.wait(idle_s)
 
@@ -118,31 +134,16 @@ class Worker:
     def _listen(self) -> bool:
         """Tell the cases what came in since the last time."""
         did = False
-        while changes := self._index.changes_since(self._heard):
-            by_case: dict[str, list[Change]] = defaultdict(list)
-            for change in changes:
-                by_case[self._case_of(change)].append(change)
-            for identifier, theirs in by_case.items():
-                for event in _events(theirs):
-                    if not is_old_news(self._casebook.find(identifier), event):
-                        self._append(identifier, event)
-                        did = True
-            self._heard = changes[-1].sequence
+        for identifier, event in self._hearing.news():
+            self._append(identifier, event)
+            did = True
         return did
 
-    def _case_of(self, change: Change) -> str:
-        """The case that an object belongs to: that of its patient; where other bytes came, that of the first ones."""
-        header: Header = change.header
-        if change.quarantined:
-            first = self._index.find(header.sop_instance_uid)
-            header = header if first is None else first.header
-        if not header.patient_id:
-            return case_id(self._casebook.salt, "study", header.study_instance_uid)
-        return case_id(self._casebook.salt, "patient", header.issuer_of_patient_id, header.patient_id)
-
     def _carry_on(self, case: Case, now_s: float) -> bool:
-        did = False
-        event: Assembled | PlanHeld | None = due(case, now_s, self._rules)
+        did = self._hear(case, now_s)
+        if did:
+            case = self._casebook.case(case.id)
+        event = self._due(case, now_s)
         if event is not None:
             case = self._append(case.id, event)
             did = True
@@ -152,9 +153,22 @@ class Worker:
                     self._record_plan(case.id, self._plan(case.id, action, now_s))
                 did = True
             elif now_s >= action.not_before_s:
-                self._send(case, action, now_s)
+                if isinstance(action, Send):
+                    self._send(case, action, now_s)
+                else:
+                    self._ask(case, action, now_s)
                 did = True
         return did
+
+    def _due(self, case: Case, now_s: float) -> Due | None:
+        """What is due; a case of many objects that waits for days is not put together anew at each step."""
+        version, until_s = self._resting.get(case.id, (0, 0.0))
+        if case.version == version and now_s < until_s:
+            return None
+        event = due(case, now_s, self._rules)
+        if event is None and case.state is State.ASSEMBLING:
+            self._resting[case.id] = (case.version, rests_until_s(case, self._rules))
+        return event
 
     def _append(self, identifier: str, event: Event) -> Case:
         """Add an event; one that comes too late, because a person decided meanwhile, is let go."""
@@ -200,22 +214,26 @@ class Worker:
 
     def _send(self, case: Case, action: Send, now_s: float) -> None:
         """Send what is outstanding, if it is still what was released."""
-        paths = {output.sop_instance_uid: self._folder / output.path for output in action.outputs}
+        case = self._append(case.id, SendStarted(now_s, "" if self._confirmation is None else self._confirmation.how))
+        if action not in wanted(case):  # a person stopped the case just now
+            return
         changed = [output.name for output in action.outputs if _sha256(self._folder / output.path) != output.sha256]
         if changed:
             reason = f"not what was released: {', '.join(changed)}"
             self._append(case.id, SendFailed(now_s, reason, None))
             return
+        paths = [self._folder / output.path for output in action.outputs]
         try:
-            results = self._deliver(list(paths.values()))
+            self._record_answers(case, self._deliver(paths), now_s)
+        except NodeError as error:  # a certificate or a secret is not as it must be: the clinic mends it meanwhile
+            self._append(case.id, SendFailed(now_s, str(error), retry_at_s(case, now_s, self._rules)))
         except Exception as error:  # as for a plan: other cases go on
             reason = f"a fault of psdt: {type(error).__name__}"
             log.error("fault while sending", case=case.id, reason=reason, trail=trail(error))  # noqa: TRY400  (see trail)
             self._append(case.id, SendFailed(now_s, reason, retry_at_s(case, now_s, self._rules)))
-            return
-        self._record_answers(case, results, now_s)
 
-    def _record_answers(self, case: Case, results: Sequence[Sent], now_s: float) -> None:
+    def _record_answers(self, case: Case, results: Iterable[Sent], now_s: float) -> None:
+        """Write down each answer before the next output goes out: what was acknowledged is not sent again."""
         failures = []
         for sent in results:
             if sent.meaning is Meaning.FAILURE:
@@ -229,47 +247,78 @@ class Worker:
             again = None if final else retry_at_s(case, now_s, self._rules)
             self._append(case.id, SendFailed(now_s, reason, again))
 
+    def _ask(self, case: Case, action: Confirm, now_s: float) -> None:
+        """Ask the destination whether it keeps what it took."""
+        if self._confirmation is None:
+            reason = "the configuration no longer says how the destination confirms"
+            self._append(case.id, NotConfirmed(now_s, reason, None, ()))
+            return
+        transaction = transaction_uid(self._casebook.salt.decode(), case.id, str(case.version))
+        case = self._append(case.id, Asked(now_s, transaction, now_s + self._confirmation.wait_s))
+        if transaction not in case.transactions:  # a person stopped the case just now
+            return
+        try:
+            word = self._confirmation.ask(transaction, [self._folder / output.path for output in action.outputs])
+        except NodeError as error:
+            again = ask_again_at_s(case, now_s, self._rules)
+            self._append(case.id, NotConfirmed(now_s, str(error), again, ()))
+            return
+        except Exception as error:  # as for a plan: other cases go on
+            reason = f"a fault of psdt: {type(error).__name__}"
+            log.error("fault while confirming", case=case.id, reason=reason, trail=trail(error))  # noqa: TRY400  (see trail)
+            self._append(case.id, NotConfirmed(now_s, reason, ask_again_at_s(case, now_s, self._rules), ()))
+            return
+        if word is not None:
+            self._take_word(case, word, now_s, closes=True)
+
+    def _hear(self, case: Case, now_s: float) -> bool:
+        """Take what the destination has said meanwhile to one of our questions; False where there is nothing new."""
+        if self._confirmation is None or case.state not in {State.CONFIRMING, State.UNCONFIRMED}:
+            return False
+        did = False
+        for transaction in case.transactions:
+            word = self._confirmation.heard(transaction)
+            if word is not None:
+                did |= self._take_word(case, word, now_s, closes=transaction == case.transactions[-1])
+                case = self._casebook.case(case.id)
+        return did
+
+    def _take_word(self, case: Case, word: Word, now_s: float, *, closes: bool) -> bool:
+        """Write down what is confirmed, and what is not where this closes a question; False where that is no news."""
+        before = case.version
+        ours = {output.sop_instance_uid: output.name for output in unconfirmed(case)}
+        for how in sorted(set(word.kept.values())):
+            kept = tuple(uid for uid, known in word.kept.items() if uid in ours and known == how)
+            if kept:
+                case = self._append(case.id, Confirmed(now_s, kept, how))
+        missing = {uid: name for uid, name in ours.items() if uid not in case.confirmed}
+        if closes and missing and case.answer_by_s is not None and case.state is State.CONFIRMING:
+            reasons = {name: word.lost.get(uid, "the answer does not name it") for uid, name in missing.items()}
+            reason = "the destination does not keep " + "; ".join(f"{n}: {why}" for n, why in sorted(reasons.items()))
+            again = ask_again_at_s(case, now_s, self._rules) if word.again else None
+            lost = tuple(uid for uid in missing if uid in word.lost)
+            case = self._append(case.id, NotConfirmed(now_s, reason, again, lost))
+        return case.version != before
+
+
+def deliverer(node: NodeConfig, name: str) -> Deliver:
+    """What sends files to the peer of that name, over the carrier that it speaks."""
+    peer = node.any_peer(name)
+    if isinstance(peer, WebPeer):
+        return lambda paths: store_each(paths, peer)
+    return lambda paths: send_each(paths, peer, node.ae_title)
+
 
 def open_worker(config: Config, make_dossier: MakeDossier) -> Worker:
     """A worker on the databases, folders and the destination of a configuration."""
-    peer = config.node.peer(config.worker.destination)
     return Worker(
         config.worker,
         index=Index(config.node.index),
         storage=Storage(config.node.storage),
         casebook=Casebook(config.worker.casebook),
         make_dossier=make_dossier,
-        deliver=lambda paths: send(paths, peer, config.node.ae_title),
-    )
-
-
-def _events(changes: Sequence[Change]) -> list[Event]:
-    """What a case has to hear of changes that are all its own."""
-    received = [change for change in changes if not change.quarantined]
-    events: list[Event] = []
-    if received:
-        items = tuple(_item(change) for change in received)
-        events.append(Received(max(item.received_at_s for item in items), items))
-    return events + [
-        Conflicted(change.received_at_s, change.header.sop_instance_uid, change.sha256)
-        for change in changes
-        if change.quarantined
-    ]
-
-
-def _item(change: Change) -> Item:
-    header = change.header
-    return Item(
-        sop_instance_uid=header.sop_instance_uid,
-        sop_class_uid=header.sop_class_uid,
-        series_instance_uid=header.series_instance_uid,
-        study_instance_uid=header.study_instance_uid,
-        modality=header.modality,
-        frame_of_reference_uid=header.frame_of_reference_uid,
-        key=change.key,
-        sha256=change.sha256,
-        received_at_s=change.received_at_s,
-        patient_known=bool(header.patient_id),
+        deliver=deliverer(config.node, config.worker.destination),
+        confirmation=open_confirmation(config),
     )
 
 

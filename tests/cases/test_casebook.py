@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from dicom_nodes.errors import ConfigurationError as NodeConfigurationError
 from psdt_planner.case import Case, Delivered, Held, Received, Released, Reopened, State
 from psdt_planner.casebook import Casebook
 from psdt_planner.errors import CaseStateError, ConfigurationError, InputError
@@ -165,6 +166,7 @@ def test_no_patient_stands_in_the_casebook(casebook: Casebook, url: str) -> None
         "sha256",
         "received_at_s",
         "patient_known",
+        "facts",
     }
 
 
@@ -191,7 +193,7 @@ def test_an_event_survives_the_loss_of_everything_else(casebook: Casebook, url: 
 
 @pytest.mark.parametrize("broken", ["no url", "sqlite:////proc/no/casebook.db"])
 def test_a_casebook_that_cannot_be_opened(broken: str) -> None:
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(NodeConfigurationError):
         Casebook(broken)
 
 

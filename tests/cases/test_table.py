@@ -11,14 +11,16 @@ from psdt_planner.errors import CaseStateError, FaultError
 from tests.cases.stories import EVENTS, in_state
 
 LEGAL = {
-    "assembling": "received conflicted assembled held discarded",
-    "planning": "received conflicted started proposed plan-held held discarded",
-    "held": "received conflicted held reopened discarded",
-    "proposed": "received conflicted released held reopened discarded",
-    "released": "received conflicted delivered send-failed held",
-    "sent": "received conflicted reopened",
-    "failed": "received conflicted released held reopened discarded",
-    "discarded": "received conflicted reopened",
+    "assembling": "received conflicted strayed incomplete assembled held discarded",
+    "planning": "received conflicted strayed started proposed plan-held held discarded",
+    "held": "received conflicted strayed held reopened discarded",
+    "proposed": "received conflicted strayed released held reopened discarded",
+    "released": "received conflicted strayed send-started delivered send-failed held",
+    "confirming": "received conflicted strayed asked confirmed not-confirmed held",
+    "sent": "received conflicted strayed reopened removed",
+    "failed": "received conflicted strayed released held reopened discarded",
+    "unconfirmed": "received conflicted strayed confirmed released held reopened discarded",
+    "discarded": "received conflicted strayed reopened removed",
 }
 """The table in words."""
 
@@ -28,11 +30,14 @@ LATE = {("assembling", "delivered"), ("held", "delivered"), ("discarded", "deliv
 NEXT = {
     ("assembling", "received"): "assembling",
     ("assembling", "conflicted"): "held",
+    ("assembling", "strayed"): "held",
+    ("assembling", "incomplete"): "held",
     ("assembling", "assembled"): "planning",
     ("assembling", "held"): "held",
     ("assembling", "discarded"): "discarded",
     ("planning", "received"): "assembling",
     ("planning", "conflicted"): "held",
+    ("planning", "strayed"): "held",
     ("planning", "started"): "planning",
     ("planning", "proposed"): "proposed",
     ("planning", "plan-held"): "held",
@@ -40,32 +45,56 @@ NEXT = {
     ("planning", "discarded"): "discarded",
     ("held", "received"): "assembling",
     ("held", "conflicted"): "held",
+    ("held", "strayed"): "held",
     ("held", "held"): "held",
     ("held", "reopened"): "assembling",
     ("held", "discarded"): "discarded",
     ("proposed", "received"): "assembling",
     ("proposed", "conflicted"): "held",
+    ("proposed", "strayed"): "held",
     ("proposed", "released"): "released",
     ("proposed", "held"): "held",
     ("proposed", "reopened"): "assembling",
     ("proposed", "discarded"): "discarded",
     ("released", "received"): "held",
     ("released", "conflicted"): "held",
+    ("released", "strayed"): "held",
+    ("released", "send-started"): "released",
     ("released", "delivered"): "released",
     ("released", "send-failed"): "released",
     ("released", "held"): "held",
+    ("confirming", "received"): "held",
+    ("confirming", "conflicted"): "held",
+    ("confirming", "strayed"): "held",
+    ("confirming", "asked"): "confirming",
+    ("confirming", "confirmed"): "confirming",
+    ("confirming", "not-confirmed"): "confirming",
+    ("confirming", "held"): "held",
     ("sent", "received"): "held",
     ("sent", "conflicted"): "held",
+    ("sent", "strayed"): "held",
     ("sent", "reopened"): "assembling",
+    ("sent", "removed"): "sent",
     ("failed", "received"): "held",
     ("failed", "conflicted"): "held",
+    ("failed", "strayed"): "held",
     ("failed", "released"): "released",
     ("failed", "held"): "held",
     ("failed", "reopened"): "assembling",
     ("failed", "discarded"): "discarded",
+    ("unconfirmed", "received"): "held",
+    ("unconfirmed", "conflicted"): "held",
+    ("unconfirmed", "strayed"): "held",
+    ("unconfirmed", "confirmed"): "unconfirmed",
+    ("unconfirmed", "released"): "released",
+    ("unconfirmed", "held"): "held",
+    ("unconfirmed", "reopened"): "assembling",
+    ("unconfirmed", "discarded"): "discarded",
     ("discarded", "received"): "held",
     ("discarded", "conflicted"): "held",
+    ("discarded", "strayed"): "held",
     ("discarded", "reopened"): "assembling",
+    ("discarded", "removed"): "discarded",
 }
 
 PAIRS = [(state, kind) for state in State for kind in EVENT_KINDS]
@@ -98,8 +127,28 @@ def test_the_table_of_the_code_is_the_table_of_this_page() -> None:
 
 
 def test_nothing_leads_to_sent_but_released_and_nothing_there_but_a_release() -> None:
-    to_sent = {(state, event) for state, row in TABLE.items() for event, after in row.items() if State.SENT in after}
-    assert to_sent == {(State.RELEASED, EVENT_KINDS["delivered"])}
+    to_sent = {
+        (state, event)
+        for state, row in TABLE.items()
+        for event, after in row.items()
+        if State.SENT in after and state is not State.SENT
+    }
+    confirmed = EVENT_KINDS["confirmed"]
+    assert to_sent == {
+        (State.RELEASED, EVENT_KINDS["delivered"]),
+        (State.CONFIRMING, confirmed),
+        (State.UNCONFIRMED, confirmed),
+    }
+    into_confirming = {
+        (state, event)
+        for state, row in TABLE.items()
+        for event, after in row.items()
+        if State.CONFIRMING in after and state is not State.CONFIRMING
+    }
+    assert into_confirming == {
+        (State.RELEASED, EVENT_KINDS["delivered"]),
+        (State.UNCONFIRMED, EVENT_KINDS["released"]),
+    }
     to_released = {
         event
         for state, row in TABLE.items()

@@ -11,17 +11,21 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom import Dataset, dcmread
+from pydicom.sequence import Sequence as DicomSequence
 
+from dicom_nodes.errors import ConfigurationError, PeerError
 from dicom_nodes.headers import read_file_header
 from dicom_nodes.index import Index
 from dicom_nodes.sender import Sent
 from dicom_nodes.statuses import Meaning, Next, find
 from dicom_nodes.storage import Storage
-from psdt_planner.case import PLAN_STARTS, Case, Send, State, wanted
+from psdt_planner.case import PLAN_STARTS, Case, Facts, Send, State, Strayed, waits_for, wanted
 from psdt_planner.casebook import Casebook
 from psdt_planner.errors import CaseStateError, GeometryError
 from psdt_planner.findings import Finding, Level, Who
 from psdt_planner.worker import Worker, WorkerConfig, discard, hold, list_cases, release, reopen
+from psdt_planner.worker.confirmation import Word
 from tests.nodes.objects import PATIENT_ID, dataset_bytes, make, uid, uid_of, write, write_set
 
 START_S = 1_700_000_000.0
@@ -204,7 +208,7 @@ def test_the_same_patient_of_another_issuer_is_another_case(house: House, tmp_pa
 
 def test_objects_without_a_patient_wait_for_one(house: House, tmp_path: Path, outside: Outside) -> None:
     house.receive(write_set(tmp_path / "in", slices=1, patient_id=""), START_S)
-    house.until_idle(START_S + 10**6)
+    house.until_idle(START_S + 10**5)
     (row,) = list_cases(house.casebook)
     assert (row.state, row.waits_for) == ("assembling", ("a Patient ID on every object",))
     assert outside.plans == []
@@ -212,9 +216,13 @@ def test_objects_without_a_patient_wait_for_one(house: House, tmp_path: Path, ou
 
 def test_an_incomplete_set_waits_and_says_for_what(house: House, tmp_path: Path) -> None:
     house.receive([write(make("CT", 1), tmp_path)], START_S)
-    house.until_idle(START_S + 10**6)
+    house.until_idle(START_S + 10**5)
     (row,) = list_cases(house.casebook)
-    assert (row.state, row.waits_for) == ("assembling", ("an MR series", "flags (SEG or RTSTRUCT)"))
+    lacks = ("a diffusion series (DWI or ADC)", "flags (SEG, SR or RTSTRUCT on the MR)")
+    assert (row.state, row.waits_for) == ("assembling", lacks)
+    house.until_idle(START_S + 7 * 86400)
+    (row,) = list_cases(house.casebook)
+    assert (row.state, row.waits_for) == ("held", ("a person: case-incomplete",))
 
 
 def test_a_plan_that_holds_is_held_with_its_findings(house: House, tmp_path: Path, outside: Outside) -> None:
@@ -363,6 +371,203 @@ class TestSending:
         assert (proposed.case.state, outside.sent) == (State.FAILED, [])
         assert proposed.case.findings[-1].message == "not what was released: rtstruct.dcm"
 
+    def test_a_secret_or_certificate_that_is_wrong_is_tried_again_and_named(
+        self, proposed: House, outside: Outside
+    ) -> None:
+        def deliver(_paths: Sequence[Path]) -> list[Sent]:
+            raise ConfigurationError("others may read a secret", where="vna.secret", todo="chmod 600 vna.secret")
+
+        proposed.worker._deliver = deliver
+        release(proposed.casebook, proposed.case.id, "A. Person", START_S + 100)
+        for later_s in (100, 110, 130):
+            proposed.until_idle(START_S + later_s)
+        assert (proposed.case.state, outside.sent) == (State.FAILED, [])
+        assert proposed.case.findings[-1].message == "others may read a secret [vna.secret]. chmod 600 vna.secret"
+
+    def test_each_answer_is_written_down_before_the_next_output_goes_out(
+        self, proposed: House, outside: Outside
+    ) -> None:
+        """Killed in the middle, what was acknowledged is not sent again."""
+
+        def one_by_one(paths: Sequence[Path]) -> Iterator[Sent]:
+            for path in paths:
+                yield from outside.deliver([path])
+
+        proposed.worker._deliver = one_by_one
+        outside.die_after = 2
+        release(proposed.casebook, proposed.case.id, "A. Person", START_S + 100)
+        with pytest.raises(Killed):
+            proposed.until_idle(START_S + 100)
+        assert len(proposed.case.delivered) == 2
+        outside.die_after = None
+        house = proposed.restart()
+        house.until_idle(START_S + 101)
+        assert (house.case.state, len(outside.sent)) == (State.SENT, 3)
+        assert len({name for name, _ in outside.sent}) == 3
+        assert house.case.attempts == 2
+        house.close()
+
+    def test_sending_that_kills_the_process_each_time_ends_with_a_person(
+        self, proposed: House, outside: Outside
+    ) -> None:
+        outside.die_after = 0
+        release(proposed.casebook, proposed.case.id, "A. Person", START_S + 100)
+        house = proposed
+        for _ in range(3):
+            with pytest.raises(Killed):
+                house.until_idle(START_S + 100)
+            house = house.restart()
+        house.until_idle(START_S + 100)
+        assert (house.case.state, outside.sent) == (State.FAILED, [])
+        assert "begun 3 times" in house.case.findings[-1].message
+        house.close()
+
+
+@dataclass
+class FakeConfirmation:
+    """A destination that says what a test wants; without a word it answers later, through ``said``."""
+
+    at_once: Word | None = None
+    error: Exception | None = None
+    said: dict[str, Word] = field(default_factory=dict)
+    asked: list[tuple[str, list[str]]] = field(default_factory=list)
+    how: str = "commitment"
+    wait_s: float = 600.0
+
+    def ask(self, transaction_uid: str, paths: Sequence[Path]) -> Word | None:
+        self.asked.append((transaction_uid, [path.name for path in paths]))
+        if self.error is not None:
+            raise self.error
+        return self.at_once
+
+    def heard(self, transaction_uid: str) -> Word | None:
+        return self.said.get(transaction_uid)
+
+
+class TestConfirming:
+    """pending, partial, failed and never answered: each ends where a person sees it."""
+
+    @pytest.fixture
+    def asking(self, proposed: House) -> FakeConfirmation:
+        """The destination's side, after everything was taken."""
+        fake = FakeConfirmation()
+        proposed.worker._confirmation = fake
+        return fake
+
+    def go(self, house: House, *later_s: float) -> Case:
+        """Release, and let the worker run at each of these times."""
+        if house.case.state is State.PROPOSED:
+            release(house.casebook, house.case.id, "A. Person", START_S + 100)
+        for at_s in later_s:
+            house.until_idle(START_S + at_s)
+        return house.case
+
+    def all_of(self, house: House, how: str = "storage commitment") -> Word:
+        return Word(kept={output.sop_instance_uid: how for output in house.case.outputs})
+
+    def test_a_word_at_once(self, proposed: House, asking: FakeConfirmation) -> None:
+        asking.at_once = self.all_of(proposed, "read back: same bytes")
+        case = self.go(proposed, 100)
+        assert (case.state, set(case.confirmed.values())) == (State.SENT, {"read back: same bytes"})
+        assert [names for _, names in asking.asked] == [["proposal.dcm", "registration.dcm", "rtstruct.dcm"]]
+
+    def test_pending_and_then_a_word_that_came_over_the_listener(
+        self, proposed: House, asking: FakeConfirmation
+    ) -> None:
+        case = self.go(proposed, 100, 400)
+        assert (case.state, len(asking.asked), case.answer_by_s) == (State.CONFIRMING, 1, START_S + 700)
+        asking.said[case.transactions[0]] = self.all_of(proposed)
+        assert self.go(proposed, 401).state is State.SENT
+        assert not proposed.worker.step(START_S + 402)
+
+    def test_partial(self, proposed: House, asking: FakeConfirmation, outside: Outside) -> None:
+        case = self.go(proposed, 100)
+        first, second, _ = (output.sop_instance_uid for output in case.outputs)
+        asking.said[case.transactions[0]] = Word({first: "commitment"}, {second: "class-instance conflict (0119)"})
+        case = self.go(proposed, 101)
+        assert (case.state, set(case.confirmed), case.lost) == (State.UNCONFIRMED, {first}, {second})
+        message = case.findings[-1].message
+        assert "registration.dcm: class-instance conflict (0119)" in message
+        assert "rtstruct.dcm: the answer does not name it" in message
+        assert not proposed.worker.step(START_S + 10**6), "it waits for a person"
+
+        release(proposed.casebook, case.id, "B. Person", START_S + 200)
+        asking.at_once = self.all_of(proposed)
+        assert self.go(proposed, 200).state is State.SENT
+        assert [name for name, _ in outside.sent[3:]] == [second], "only what was lost goes out again"
+        assert outside.sent[3] == outside.sent[1], "the same bytes"
+
+    def test_failed_for_now_is_asked_again(self, proposed: House, asking: FakeConfirmation) -> None:
+        """An archive that has not entered the objects yet says that it has none."""
+        uids = [output.sop_instance_uid for output in proposed.case.outputs]
+        asking.at_once = Word(lost=dict.fromkeys(uids, "no such object instance (0112)"), again=True)
+        case = self.go(proposed, 100)
+        assert (case.state, case.retry_at_s) == (State.CONFIRMING, START_S + 110)
+        asking.at_once = self.all_of(proposed)
+        assert self.go(proposed, 109).state is State.CONFIRMING
+        assert self.go(proposed, 110).state is State.SENT
+        assert len({transaction for transaction, _ in asking.asked}) == 2, "each question has a UID of its own"
+
+    def test_failed_for_good_ends_with_a_person(self, proposed: House, asking: FakeConfirmation) -> None:
+        uids = [output.sop_instance_uid for output in proposed.case.outputs]
+        asking.at_once = Word(lost=dict.fromkeys(uids, "no such object instance (0112)"), again=True)
+        case = self.go(proposed, 100, 110, 130)
+        assert (case.state, case.findings[-1].code, case.lost) == (State.UNCONFIRMED, "send-not-confirmed", set(uids))
+
+    def test_never_answered(self, proposed: House, asking: FakeConfirmation) -> None:
+        case = self.go(proposed, 100, 700, 710, 1310, 1330, 1929)
+        assert (case.state, len(asking.asked)) == (State.CONFIRMING, 3)
+        case = self.go(proposed, 1930)
+        assert (case.state, case.findings[-1].message) == (
+            State.UNCONFIRMED,
+            "the destination did not answer in time",
+        )
+        asking.said[case.transactions[0]] = self.all_of(proposed)
+        assert self.go(proposed, 10**6).state is State.SENT, "an answer to the first question, late, still counts"
+
+    def test_a_question_that_cannot_be_put(self, proposed: House, asking: FakeConfirmation) -> None:
+        asking.error = PeerError("the peer cannot be reached", where="TPS at host:1")
+        case = self.go(proposed, 100)
+        assert (case.state, case.retry_at_s) == (State.CONFIRMING, START_S + 110)
+        case = self.go(proposed, 110, 130)
+        assert case.state is State.UNCONFIRMED
+        assert "cannot be reached" in case.findings[-1].message
+
+    def test_a_fault_of_ours_while_asking_names_no_patient(self, proposed: House, asking: FakeConfirmation) -> None:
+        asking.error = ZeroDivisionError("secret")
+        case = self.go(proposed, 100, 110, 130)
+        assert (case.state, case.findings[-1].message) == (
+            State.UNCONFIRMED,
+            "a fault of psdt: ZeroDivisionError",
+        )
+
+    def test_killed_between_question_and_answer(self, proposed: House, asking: FakeConfirmation) -> None:
+        release(proposed.casebook, proposed.case.id, "A. Person", START_S + 100)
+        asking.error = Killed()  # type: ignore[assignment]
+        with pytest.raises(Killed):
+            proposed.until_idle(START_S + 100)
+        house = proposed.restart()
+        fresh = FakeConfirmation(said={proposed.case.transactions[0]: self.all_of(proposed)})
+        house.worker._confirmation = fresh
+        house.until_idle(START_S + 101)
+        assert (house.case.state, fresh.asked) == (State.SENT, []), "the answer to the old question is found"
+        house.close()
+
+    def test_a_destination_that_is_no_longer_asked(self, proposed: House, asking: FakeConfirmation) -> None:
+        self.go(proposed, 100)
+        proposed.worker._confirmation = None
+        case = self.go(proposed, 100, 700, 710)
+        assert case.state is State.UNCONFIRMED
+        assert "configuration" in case.findings[-1].message
+
+    def test_a_late_object_while_the_word_is_awaited_holds(
+        self, proposed: House, asking: FakeConfirmation, tmp_path: Path
+    ) -> None:
+        self.go(proposed, 100)
+        proposed.receive([write(make("CT", 9), tmp_path)], START_S + 101)
+        assert self.go(proposed, 101).state is State.HELD
+        assert len(asking.asked) == 1
+
 
 class TestLateObjects:
     def test_before_a_release_the_plan_is_made_again(self, proposed: House, outside: Outside, tmp_path: Path) -> None:
@@ -409,6 +614,84 @@ class TestLateObjects:
         assert proposed.case.state is State.HELD, "the case of the first object, whoever the other one names"
         assert proposed.case.findings[-1].code == "object-conflict"
         assert uid(1, 1, 1) in proposed.case.findings[-1].message
+
+
+def referring(series_uid: str, *, patient_id: str, study: int) -> Dataset:
+    """Flags of one patient that refer to a series."""
+    flags = make("SEG", 1, patient_id=patient_id, study=study)
+    flags.ReferencedSeriesSequence = DicomSequence([Dataset()])
+    flags.ReferencedSeriesSequence[0].SeriesInstanceUID = series_uid
+    return flags
+
+
+class TestReferences:
+    """Where the patient that an object names and what it refers to disagree, nothing is planned."""
+
+    @pytest.mark.parametrize("flags_first", [True, False])
+    def test_flags_under_another_patient_hold_both_cases(
+        self, house: House, tmp_path: Path, outside: Outside, flags_first: bool
+    ) -> None:
+        images = write_set(tmp_path / "one", slices=2)
+        series = str(dcmread(images[2]).SeriesInstanceUID)
+        flags = [write(referring(series, patient_id="OTHER-17", study=2), tmp_path)]
+        for files in (flags, images) if flags_first else (images, flags):
+            house.receive(files, START_S)
+            house.worker.step(START_S)
+        house.until_idle(START_S + 10**5)
+        cases = house.casebook.cases()
+        assert [case.state for case in cases] == [State.HELD] * 2
+        assert [[f.code for f in case.findings] for case in cases] == [["reference-elsewhere"]] * 2
+        assert cases[0].id in cases[1].findings[0].message
+        assert outside.plans == []
+
+    def test_what_was_heard_before_a_crash_is_told_after_it(self, house: House, tmp_path: Path) -> None:
+        images = write_set(tmp_path / "one", slices=2)
+        series = str(dcmread(images[2]).SeriesInstanceUID)
+        house.receive([*images, write(referring(series, patient_id="OTHER-17", study=2), tmp_path)], START_S)
+        for identifier, event in house.worker._hearing.news():
+            if isinstance(event, Strayed):
+                break  # killed before it was written down
+            house.casebook.append(identifier, event)
+        house = house.restart()
+        house.until_idle(START_S)
+        assert [case.state for case in house.casebook.cases()] == [State.HELD] * 2
+        house.close()
+
+    def test_flags_wait_for_the_series_that_they_refer_to(self, house: House, tmp_path: Path) -> None:
+        (*images, _flags) = write_set(tmp_path / "one", slices=2)
+        late = make("MR", 1)
+        late.SeriesInstanceUID, late.SOPInstanceUID = uid(1, 77), uid(1, 77, 1)
+        flags = referring(uid(1, 77), patient_id=PATIENT_ID, study=1)
+        house.receive([*images, write(flags, tmp_path)], START_S)
+        house.until_idle(START_S + 1000)
+        assert house.case.state is State.ASSEMBLING
+        assert waits_for(house.case)[-1] == f"series {uid(1, 77)}, which seg refers to"
+        house.receive([write(late, tmp_path)], START_S + 2000)
+        house.until_idle(START_S + 2060)
+        assert house.case.state is State.PROPOSED
+
+    def test_a_coerced_identity_holds_the_case(self, house: House, tmp_path: Path, outside: Outside) -> None:
+        ds = make("CT", 8)
+        original, before = Dataset(), Dataset()
+        before.PatientID = "SOMEBODY-ELSE"
+        original.ModifiedAttributesSequence = DicomSequence([before])
+        ds.OriginalAttributesSequence = DicomSequence([original])
+        house.receive([*write_set(tmp_path / "one", slices=2), write(ds, tmp_path)], START_S)
+        house.until_idle(START_S + 1000)
+        assert (house.case.state, house.case.findings[0].code) == (State.HELD, "patient-coerced")
+        assert outside.plans == []
+
+    def test_a_fault_while_reading_stops_no_case(
+        self, house: House, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        def trip(_path: Path, _salt: bytes) -> Facts:
+            raise ZeroDivisionError("secret")
+
+        house.worker._hearing._read_facts = trip
+        house.receive(write_set(tmp_path / "one", slices=1), START_S)
+        house.until_idle(START_S + 100)
+        assert (house.case.state, len(house.case.items)) == (State.ASSEMBLING, 3)
+        assert "secret" not in "".join(capfd.readouterr())
 
 
 class TestPersons:

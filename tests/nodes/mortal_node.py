@@ -20,7 +20,7 @@ from dicom_nodes.index import Index
 from dicom_nodes.listener import open_listener
 from dicom_nodes.storage import Storage
 
-POINTS = ("file synced", "file placed", "kept", "entered")
+POINTS = ("file written", "file placed", "kept", "entered")
 
 
 def die() -> None:
@@ -45,12 +45,12 @@ def arm(point: str, count: int) -> None:
 
         return wrapped
 
-    if point == "file synced":
+    if point == "file written":
         os.link = dies(os.link, before=True)
     elif point == "file placed":
         os.link = dies(os.link, before=False)
     elif point == "kept":
-        Storage.keep = dies(Storage.keep, before=False)  # type: ignore[method-assign]
+        Storage.place = dies(Storage.place, before=False)  # type: ignore[method-assign]
     elif point == "entered":
         Index.add = dies(Index.add, before=False)  # type: ignore[method-assign]
 

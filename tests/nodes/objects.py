@@ -66,6 +66,8 @@ def make(modality: str, number: int, *, patient_id: str = PATIENT_ID, study: int
     if modality in {"CT", "MR"}:
         ds.FrameOfReferenceUID = uid(study, 50 + series)
         _add_pixels(ds, number)
+        if modality == "MR":
+            ds.DiffusionBValue = 50.0 if number % 2 else 900.0
     elif modality == "DOC":
         ds.EncapsulatedDocument = b"%PDF-1.4 " + bytes(range(256)) + b"%%EOF\n"
     return ds

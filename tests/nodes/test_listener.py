@@ -209,7 +209,7 @@ def test_a_disk_that_fails_is_not_a_success(
 
     file = write(make("CT", 1), tmp_path)
     with monkeypatch.context() as broken:
-        broken.setattr(Storage, "keep", fail)
+        broken.setattr(Storage, "place", fail)
         assert status_of(node, file) == code
     assert status_of(node, file) == 0, "the node recovers"
 
@@ -322,7 +322,7 @@ def test_a_fault_of_ours_is_not_a_success_and_its_log_quotes_nothing(
 
     file = write(make("CT", 1), tmp_path)
     with monkeypatch.context() as broken:
-        broken.setattr(Storage, "keep", trip)
+        broken.setattr(Storage, "place", trip)
         assert status_of(node, file) == 0x0110
     logged = "".join(capfd.readouterr())
     assert "ZeroDivisionError" in logged

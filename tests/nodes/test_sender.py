@@ -59,7 +59,10 @@ class ScriptedPeer:
 
 @contextmanager
 def scripted(
-    answers: dict[str, int | str], classes: tuple[UID, ...] = STORAGE_CLASSES, syntaxes: tuple[str, ...] = ()
+    answers: dict[str, int | str],
+    classes: tuple[UID, ...] = STORAGE_CLASSES,
+    syntaxes: tuple[str, ...] = (),
+    timeout_s: float = 30,
 ) -> Iterator[tuple[ScriptedPeer, Peer]]:
     entity = AE("SCRIPT")
     script = ScriptedPeer(entity, answers)
@@ -68,7 +71,7 @@ def scripted(
     handlers = [(evt.EVT_C_STORE, script.store), (evt.EVT_ACCEPTED, script.accepted)]
     server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
     try:
-        yield script, Peer(host="127.0.0.1", port=server.server_address[1], ae_title="SCRIPT", timeout_s=1)
+        yield script, Peer(host="127.0.0.1", port=server.server_address[1], ae_title="SCRIPT", timeout_s=timeout_s)
     finally:
         entity.shutdown()
 
@@ -119,7 +122,7 @@ def test_every_answer_is_told_apart(tmp_path: Path, code: int, meaning: Meaning,
 @pytest.mark.parametrize("trouble", ["abort", "silence"])
 def test_an_association_that_ends_in_the_middle(tmp_path: Path, trouble: str) -> None:
     first, second, third = outputs(tmp_path)
-    with scripted({uid_of(second): trouble}) as (script, peer):
+    with scripted({uid_of(second): trouble}, timeout_s=1) as (script, peer):
         results = send([first, second, third], peer, "PSDT")
     assert results[0] == Sent(first, uid_of(first), 0, Meaning.SUCCESS, Next.DONE, "Success (0000)")
     assert [(sent.status, sent.meaning, sent.next) for sent in results[1:]] == [(None, Meaning.FAILURE, Next.RETRY)] * 2

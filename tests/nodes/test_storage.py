@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from pydicom.filereader import read_file_meta_info
 
 from dicom_nodes.errors import ConfigurationError, FaultError
-from dicom_nodes.storage import KEY, PREAMBLE, Kept, Outcome, Storage
+from dicom_nodes.storage import DIGEST_UID, KEY, PREAMBLE, Kept, Outcome, Storage, file_start
 
 META = b"\x02\x00\x00\x00UL\x04\x00\x06\x00\x00\x00META::"
 UID = "1.2.3.4"
@@ -97,20 +98,71 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytes
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_file_then_folder_are_synced_before_keep_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_and_folder_are_synced_before_keep_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = Storage(tmp_path)
-    synced: list[str] = []
-
-    def record(handle: int) -> None:
-        path = Path(f"/proc/self/fd/{handle}").readlink()
-        synced.append(str((path if path.is_dir() else path.parent).relative_to(tmp_path)))
-
-    monkeypatch.setattr(os, "fsync", record)
-    key = storage.keep(UID, META, b"data set").key
-    folder = key.rsplit("/", 1)[0]
-    assert synced == ["objects", "incoming", folder]
+    synced: list[Path] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(Path(f"/proc/self/fd/{handle}").readlink()))
+    place = tmp_path / storage.keep(UID, META, b"data set").key
+    assert len(synced) == 2
+    (file,) = (path for path in synced if path.parent == tmp_path / "incoming")
+    assert set(synced) == {file, place.parent}
     storage.keep(UID, META, b"data set")
-    assert synced[3:] == [folder], "a second sender is not answered before the folder is safe"
+    assert synced[2:] == [place, place.parent], "a second sender is not answered before file and folder are safe"
+
+
+def test_the_folders_are_made_once_and_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(Path(f"/proc/self/fd/{handle}").readlink().name))
+    Storage(tmp_path / "s")
+    assert len(list((tmp_path / "s" / "objects").iterdir())) == 256
+    assert synced == ["s", "objects"]
+    Storage(tmp_path / "s")
+    assert synced == ["s", "objects", "s"]
+
+
+def test_a_draft_is_written_in_pieces_and_says_of_itself_whether_it_is_whole(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    draft = storage.draft(UID, file_start("1.2.840.10008.5.1.4.1.1.2", UID, "1.2.840.10008.1.2.1"))
+    for piece in (b"data", memoryview(b" set"), b""):
+        draft.write(piece)
+    with draft.dataset() as written:
+        assert written.read() == b"data set"
+    kept = storage.place(draft)
+    draft.close()
+    assert kept == Kept(Outcome.NEW, kept.key, hashlib.sha256(b"data set").hexdigest(), 8)
+    assert storage.kept(kept.key) == Kept(Outcome.SAME, kept.key, kept.sha256, 8)
+    assert storage.is_whole(kept.key)
+    meta = read_file_meta_info(storage.path(kept.key))
+    assert (meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID) == (UID, "1.2.840.10008.1.2.1")
+    assert (meta.PrivateInformationCreatorUID, meta.PrivateInformation.hex()) == (DIGEST_UID, kept.sha256)
+    assert list((tmp_path / "incoming").iterdir()) == []
+
+
+def test_what_a_power_cut_left_in_part_is_set_apart(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    draft = storage.draft(UID, file_start("1.2", UID, "1.3"))
+    draft.write(b"data set")
+    kept = storage.place(draft)
+    draft.close()
+    path = storage.path(kept.key)
+    path.write_bytes(path.read_bytes()[:-3] + b"\0\0\0")
+    assert not storage.is_whole(kept.key)
+    moved = storage.set_apart(kept.key)
+    assert list(storage.every_key()) == [moved]
+    assert moved.startswith("quarantine/")
+    assert storage.keep(UID, META, b"data set").outcome is Outcome.NEW
+
+
+def test_an_object_that_does_not_say_is_taken_to_be_whole(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    assert storage.is_whole(storage.keep(UID, META, b"data set").key)
+
+
+def test_a_draft_that_is_given_up_leaves_nothing(tmp_path: Path) -> None:
+    draft = Storage(tmp_path).draft(UID, b"start")
+    draft.write(b"half")
+    draft.close()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_of_two_senders_at_once_one_is_first(tmp_path: Path) -> None:

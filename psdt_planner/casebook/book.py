@@ -1,19 +1,19 @@
-"""The casebook: every event of every case, in a database, never changed. A case is what its events make of it."""
+"""Events by case: added, replayed, listed."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 from pydantic import TypeAdapter
-from sqlalchemy import Engine, Float, Integer, String, Text, UniqueConstraint, create_engine, event, func, select
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy import func, insert, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
+from dicom_nodes.database import writing
 from psdt_planner.case import EVENT_KINDS, Case, Conflicted, Event, Received, advance
+from psdt_planner.casebook.tables import NAME, Constant, Position, StoredEvent, open_tables
 from psdt_planner.errors import ConfigurationError, FaultError, InputError
 
 ATTEMPTS = 20
@@ -23,31 +23,13 @@ ADAPTERS: Mapping[str, TypeAdapter[Event]] = {kind: TypeAdapter(cls) for kind, c
 KIND_OF: Mapping[type[Event], str] = {cls: kind for kind, cls in EVENT_KINDS.items()}
 
 
-class Base(DeclarativeBase):
-    """The tables of the casebook."""
+@dataclass(frozen=True)
+class Recorded:
+    """One event as it stands in the casebook; ``number`` is larger than that of every event before it."""
 
-
-class StoredEvent(Base):
-    """One event of one case."""
-
-    __tablename__ = "events"
-    __table_args__ = (UniqueConstraint("case_id", "sequence"), {"sqlite_autoincrement": True})
-
-    number: Mapped[int] = mapped_column(Integer, primary_key=True)
-    case_id: Mapped[str] = mapped_column(String(16), index=True)
-    sequence: Mapped[int] = mapped_column(Integer)
-    at_s: Mapped[float] = mapped_column(Float)
-    kind: Mapped[str] = mapped_column(String(16))
-    payload: Mapped[str] = mapped_column(Text)
-
-
-class Constant(Base):
-    """Something that is set once, when the casebook is made."""
-
-    __tablename__ = "constants"
-
-    name: Mapped[str] = mapped_column(String, primary_key=True)
-    value: Mapped[str] = mapped_column(String)
+    number: int
+    case_id: str
+    event: Event
 
 
 class Casebook:
@@ -58,14 +40,9 @@ class Casebook:
     """
 
     def __init__(self, url: str, salt: str = "") -> None:
-        self._engine = _open(url)
+        self._engine = open_tables(url)
         self._known: dict[str, Case] = {}
-        try:
-            Base.metadata.create_all(self._engine)
-            self.salt = self._constant("salt", salt or secrets.token_hex(16)).encode()
-        except OperationalError as error:
-            where = make_url(url).render_as_string()
-            raise ConfigurationError(f"the casebook cannot be opened: {error.orig}", where=where) from error
+        self.salt = self._constant("salt", salt or secrets.token_hex(16)).encode()
 
     def append(self, case_id: str, happened: Event) -> Case:
         """Add an event and return the case after it. When this returns, the event survives a power cut.
@@ -84,10 +61,16 @@ class Casebook:
             after, _actions = advance(before, happened)
             kind = KIND_OF[type(happened)]
             payload = ADAPTERS[kind].dump_json(happened).decode()
-            row = StoredEvent(case_id=case_id, sequence=after.version, at_s=happened.at_s, kind=kind, payload=payload)
+            row = {
+                "case_id": case_id,
+                "sequence": after.version,
+                "at_s": happened.at_s,
+                "kind": kind,
+                "payload": payload,
+            }
             try:
-                with Session(self._engine) as session, session.begin():
-                    session.add(row)
+                with writing(self._engine, NAME) as connection:
+                    connection.execute(insert(StoredEvent), [{**row, "payload": payload}])
             except IntegrityError:
                 continue
             self._known[case_id] = after
@@ -139,6 +122,22 @@ class Casebook:
             for case_id, version in latest.items()
         )
 
+    def since(self, number: int, limit: int = 1000) -> tuple[Recorded, ...]:
+        """The events after a number in their order, of whatever case, the first ``limit`` of them."""
+        query = select(StoredEvent).where(StoredEvent.number > number).order_by(StoredEvent.number).limit(limit)
+        with Session(self._engine) as session:
+            return tuple(Recorded(row.number, row.case_id, _read(row)) for row in session.scalars(query))
+
+    def position(self, name: str) -> int:
+        """How far a reader of that name has come; 0 before it began."""
+        with Session(self._engine) as session:
+            return session.scalar(select(Position.number).where(Position.name == name)) or 0
+
+    def keep_position(self, name: str, number: int) -> None:
+        """Keep how far a reader has come."""
+        with Session(self._engine) as session, session.begin():
+            session.merge(Position(name=name, number=number))
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
@@ -175,22 +174,3 @@ def _read(row: StoredEvent) -> Event:
 
 def _no_such_case(case_id: str) -> InputError:
     return InputError(f"there is no case {case_id!r}", todo="See psdt cases.")
-
-
-def _open(url: str) -> Engine:
-    try:
-        engine = create_engine(url)
-    except (ArgumentError, ModuleNotFoundError) as error:
-        raise ConfigurationError(f"not a database that can be used: {error}", todo="Write sqlite:///FILE.") from error
-    if engine.dialect.name == "sqlite":
-        try:
-            Path(engine.url.database or ".").parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigurationError(f"the folder of a database cannot be made: {error}") from error
-        event.listen(engine, "connect", _prepare_sqlite)
-    return engine
-
-
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    for pragma in ("busy_timeout = 30000", "journal_mode = WAL", "synchronous = FULL"):
-        connection.execute(f"PRAGMA {pragma}")
