@@ -22,9 +22,10 @@ from psdt_planner.registration import (
 )
 from psdt_planner.registration import lesion as lesion_module
 from psdt_planner.registration import vote as vote_module
+from psdt_planner.registration.around import Surroundings
 from psdt_planner.registration.levels import Ghost
 from psdt_planner.registration.spine import Spine
-from psdt_planner.registration.vote import Vote
+from psdt_planner.registration.vote import DOUBT_MM, Vote
 
 CT, MR = "1.2.3", "1.2.4"
 CENTRE_CT = np.array([4.0, -7.0, 310.0])
@@ -99,9 +100,10 @@ def registered(
     at_ct: Points = CENTRE_CT,
     side: Side = Side.UNKNOWN,
     levels: LevelCheck | None = None,
+    voxel_mm: float = 3.0,
 ) -> LesionRegistration:
     registrar = LesionRegistrar(CT_IMAGE, anatomical, dwi, CaseRegistration(start, source, "test"), 1, levels)
-    return registrar.register(Place("L1", truth().inverse().apply(at_ct), 3.0, in_bone, on_dwi, side))
+    return registrar.register(Place("L1", truth().inverse().apply(at_ct), voxel_mm, in_bone, on_dwi, side))
 
 
 def agreed_fits(monkeypatch: pytest.MonkeyPatch, by_mm: Points, disagreement_mm: float = 0.4) -> None:
@@ -195,6 +197,17 @@ def test_a_given_transform_that_the_images_contradict_holds_the_lesion_with_an_h
     assert found.uncertainty_mm > 7.0
 
 
+@pytest.mark.parametrize(("apart_mm", "holds"), [(1.9, False), (2.3, True)])
+def test_fine_voxels_do_not_ask_more_of_a_given_transform_than_the_fits_know(
+    monkeypatch: pytest.MonkeyPatch, apart_mm: float, holds: bool
+) -> None:
+    agreed_fits(monkeypatch, np.array([apart_mm, 0.0, 0.0]))
+    found = registered(truth(), RegistrationSource.REG_OBJECT, voxel_mm=1.0)
+    assert ("registration-disagrees" in held(found)) is holds
+    if holds:
+        assert held(found)["registration-disagrees"].limit == pytest.approx(np.hypot(2.0, 0.8))
+
+
 def test_a_given_transform_that_nothing_can_check_says_so() -> None:
     found = registered(off(1.0), RegistrationSource.REG_OBJECT, anatomical=())
     assert warned(found) == {"registration-unverified"}
@@ -202,13 +215,12 @@ def test_a_given_transform_that_nothing_can_check_says_so() -> None:
     assert found.uncertainty_mm == pytest.approx(np.hypot(3.0, lesion_module.FLOOR_SOFT_MM))
 
 
-def test_an_mr_that_tells_nothing_leaves_a_given_transform_unchecked_and_its_bound_wider() -> None:
+def test_an_mr_that_tells_nothing_holds_a_given_transform_and_its_bound_is_wider() -> None:
     noise = tuple(mr_volume(kind, noise_only=True) for kind in (Kind.T1, Kind.DIXON_FAT))
     found = registered(off(1.0), RegistrationSource.REG_OBJECT, anatomical=noise)
-    assert warned(found) == {"registration-unverified"}
-    assert not held(found)
+    assert set(held(found)) == {"registration-disagrees"}
     scatter_mm = found.uncertainty_mm - np.hypot(3.0, lesion_module.FLOOR_SOFT_MM)
-    assert lesion_module.MOST_DISAGREEMENT_MM < scatter_mm < lesion_module.MOST_SCATTER_MM
+    assert scatter_mm > lesion_module.MOST_SCATTER_MM
 
 
 @pytest.mark.parametrize(
@@ -312,7 +324,7 @@ def spine_check(*ghosts: Ghost, x_mm: float = CENTRE_CT[0], ends: tuple[float, f
     """A spine that passes a place ``x_mm`` at the lesion's height, and leans to the left on its way up."""
     heights = np.arange(ends[0], ends[1] + 1.0, 4.0)
     line = np.stack([x_mm + LEAN * (heights - CENTRE_CT[2]), np.full(len(heights), 30.0), heights], axis=1)
-    return LevelCheck(Spine(line, ()), ghosts, 2.0)
+    return LevelCheck(Spine(line, {}), ghosts, 2.0)
 
 
 @pytest.mark.parametrize(
@@ -347,7 +359,7 @@ def test_a_lesion_on_the_other_side_of_the_spine_is_held(
 
 @pytest.mark.parametrize(
     "levels",
-    [None, LevelCheck(Spine(np.zeros((0, 3)), ()), (), 2.0), spine_check(x_mm=90.0, ends=(290.0, 330.0))],
+    [None, LevelCheck(Spine(np.zeros((0, 3)), {}), (), 2.0), spine_check(x_mm=90.0, ends=(290.0, 330.0))],
     ids=["not looked at", "none", "too short"],
 )
 def test_without_a_spine_nobody_knows_the_side(levels: LevelCheck | None) -> None:
@@ -428,12 +440,59 @@ def test_below_the_spine_beside_the_hips_a_thigh_may_move_further(
     monkeypatch: pytest.MonkeyPatch, anchors: tuple[str, ...], ends: tuple[float, float], most_mm: float
 ) -> None:
     check = spine_check(ends=ends)
-    levels = LevelCheck(Spine(check.spine.line_mm, anchors), (), 2.0)
+    levels = LevelCheck(Spine(check.spine.line_mm, dict.fromkeys(anchors, np.zeros(3))), (), 2.0)
     for beyond_mm, told in ((-0.1, set()), (0.1, {"lesion-moved-far"})):
         agreed_fits(monkeypatch, (most_mm + beyond_mm) * WAY)
         found = held(registered(truth(), RegistrationSource.COMPUTED, levels=levels))
         assert set(found) == told
     assert found["lesion-moved-far"].limit == most_mm
+
+
+def thigh() -> LevelCheck:
+    """Levels of a spine that ends above the lesion, beside hips."""
+    check = spine_check(ends=(320.0, 420.0))
+    return LevelCheck(Spine(check.spine.line_mm, {"hip bones": np.zeros(3)}), (), 2.0)
+
+
+@pytest.mark.parametrize(
+    ("levels", "in_bone", "disagreement_mm", "looked"),
+    [
+        (thigh(), True, DOUBT_MM + 0.01, True),
+        (thigh(), True, DOUBT_MM, False),
+        (thigh(), False, DOUBT_MM + 0.01, False),
+        (spine_check(), True, DOUBT_MM + 0.01, False),
+        (None, True, DOUBT_MM + 0.01, False),
+    ],
+    ids=["thigh", "sure", "soft tissue", "beside the spine", "levels not looked at"],
+)
+def test_only_a_doubtful_bone_below_the_spine_is_looked_for_in_another_posture(
+    monkeypatch: pytest.MonkeyPatch, levels: LevelCheck | None, in_bone: bool, disagreement_mm: float, looked: bool
+) -> None:
+    """Elsewhere the neighbouring rib or vertebra would be found. The vote from there counts; without one, the first."""
+    agreed_fits(monkeypatch, 2.0 * WAY, disagreement_mm)
+    asked: list[Rigid] = []
+
+    def other(here: Surroundings, *, seed: int) -> Rigid | None:
+        asked.append(here.ct_from_mr)
+        return None
+
+    monkeypatch.setattr(lesion_module, "other_posture", other)
+    first = registered(truth(), RegistrationSource.COMPUTED, levels=levels, in_bone=in_bone)
+    assert asked == [truth()] * looked
+    assert first.disagreement_mm == disagreement_mm
+
+
+def test_from_another_posture_the_place_is_voted_on_again() -> None:
+    """A thigh 24 mm and 24 degrees from where the whole body's transform puts it."""
+    turn = Rotation.from_rotvec([18.0, 4.0, -16.0], degrees=True).as_matrix()
+    matrix = np.eye(4)
+    matrix[:3, :3] = turn
+    matrix[:3, 3] = CENTRE_CT + np.array([6.0, 22.0, -8.0]) - turn @ CENTRE_CT
+    bent = Rigid(matrix, CT, CT) @ truth()
+    assert "lesion-uncertain" in held(registered(bent, RegistrationSource.COMPUTED))
+    found = registered(bent, RegistrationSource.COMPUTED, levels=thigh())
+    assert error_mm(found) < 0.7
+    assert held(found) == {}
 
 
 # deformable -----------------------------------------------------------------------------------------------------------

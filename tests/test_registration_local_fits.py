@@ -12,14 +12,16 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from psdt_planner.geometry import Grid, Points, Rigid
+from psdt_planner.registration import around as around_module
 from psdt_planner.registration import information as information_module
 from psdt_planner.registration import vote as vote_module
-from psdt_planner.registration.around import Surroundings
+from psdt_planner.registration.around import Surroundings, bone_with_rim
 from psdt_planner.registration.fits import Image
-from psdt_planner.registration.information import fit_information, normalised_information
+from psdt_planner.registration.information import LEAST_POINTS, fit_information, normalised_information
+from psdt_planner.registration.limb import other_posture
 from psdt_planner.registration.sampling import Channels, moved_by
 from psdt_planner.registration.similarity import CAUCHY, PAIRS, Similarity, described
-from psdt_planner.registration.vote import LEAST_FITS, all_fits, vote
+from psdt_planner.registration.vote import DOUBT_MM, LEAST_FITS, WITNESS, all_fits, vote
 
 CT, MR = "1.2.3", "1.2.4"
 NAMES = ("information", "SimpleITK", "self-similarity", "inverse")
@@ -380,30 +382,188 @@ def through(place: tuple[float, ...], degrees: float) -> Rigid:
     return Rigid(turned, CT, MR)
 
 
-def voting(monkeypatch: pytest.MonkeyPatch, fits: dict[str, Rigid]) -> None:
-    def given(here: Surroundings, seed: int) -> Iterator[tuple[str, Rigid]]:
-        yield from fits.items()
+def voting(
+    monkeypatch: pytest.MonkeyPatch, fits: dict[str, Rigid], near: dict[str, Rigid] | None = None
+) -> list[Surroundings]:
+    """The measures find ``fits``, and on what is near ``near`` (by default the same), first of all mutual information;
+    what they were asked of is noted."""
+    asked: list[Surroundings] = []
+
+    def given(here: Surroundings, seed: int, *, but: str = "") -> Iterator[tuple[str, Rigid]]:
+        asked.append(here)
+        found = fits if here.ct is FIXED or near is None else near
+        yield from ((name, fitted) for name, fitted in found.items() if name != but)
+
+    def wide(fixed: Image, moving: object, start: Rigid, centre_mm: Points, *, seed: int) -> Rigid:
+        return next(iter(fits.values())).inverse()
 
     monkeypatch.setattr(vote_module, "all_fits", given)
+    monkeypatch.setattr(vote_module, "fit_information", wide)
+    return asked
 
 
 def test_the_vote_is_the_nearest_fit_on_the_median_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of four places the geometric median is where their diagonals cross; 2.5 lies at 3/4 of 1.0, 1.1, 2 and 4."""
+    """Of four places the geometric median is where their diagonals cross; 1.25 lies at 3/4 of 0.5, 0.55, 1 and 2."""
     fits = {
-        "a": through((-2.4, -3.2, 0.0), 1.0),
-        "b": through((-0.88, 0.66, 0.0), 2.0),
-        "c": through((1.2, 1.6, 0.0), 3.0),
-        "d": through((0.8, -0.6, 0.0), 4.0),
+        "a": through((-1.2, -1.6, 0.0), 1.0),
+        "b": through((-0.44, 0.33, 0.0), 2.0),
+        "c": through((0.6, 0.8, 0.0), 3.0),
+        "d": through((0.4, -0.3, 0.0), 4.0),
     }
     voting(monkeypatch, fits)
     found = vote(surroundings(), seed=1)
     assert found is not None
     np.testing.assert_allclose(found.place_mm, AT_CT, atol=1e-3)
-    assert dict(found.distances_mm) == pytest.approx({"a": 4.0, "b": 1.1, "c": 2.0, "d": 1.0}, abs=1e-3)
-    assert found.disagreement_mm == pytest.approx(2.5, abs=1e-3)
+    assert dict(found.distances_mm) == pytest.approx({"a": 2.0, "b": 0.55, "c": 1.0, "d": 0.5}, abs=1e-3)
+    assert found.disagreement_mm == pytest.approx(1.25, abs=1e-3)
     np.testing.assert_array_equal(found.ct_from_mr.matrix[:3, :3], fits["d"].matrix[:3, :3])
     np.testing.assert_allclose(found.ct_from_mr.apply(AT_MR), found.place_mm, atol=1e-9)
     assert (found.ct_from_mr.target, found.ct_from_mr.source) == (CT, MR)
+
+
+def test_the_witness_speaks_in_the_doubt_and_not_in_the_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three places with their median at the middle one; the witness, 4 mm off, is the third quarter's neighbour."""
+    fits = {name: through((x, 0.0, 0.0), 1.0) for name, x in (("a", -0.2), ("b", 0.0), ("c", 0.2))}
+    voting(monkeypatch, {"a": fits["a"], WITNESS: through((0.0, 4.0, 0.0), 2.0), "b": fits["b"], "c": fits["c"]})
+    found = vote(surroundings(), seed=1)
+    assert found is not None
+    np.testing.assert_allclose(found.place_mm, AT_CT, atol=1e-4)
+    assert dict(found.distances_mm) == pytest.approx({"a": 0.2, WITNESS: 4.0, "b": 0.0, "c": 0.2}, abs=1e-3)
+    assert found.disagreement_mm == pytest.approx(0.2 + 0.25 * 3.8, abs=1e-3)
+
+
+@pytest.mark.parametrize(("apart_mm", "near_votes"), [(DOUBT_MM - 0.01, False), (DOUBT_MM + 0.01, True)])
+def test_in_doubt_what_is_near_in_bone_has_a_vote_too(
+    monkeypatch: pytest.MonkeyPatch, apart_mm: float, near_votes: bool
+) -> None:
+    """Two measures either way of a third, the near ones 1 mm further along: the witness only where it looks wide."""
+    wide = {name: through((x, 0.0, 0.0), 1.0) for name, x in (("a", -apart_mm), ("b", 0.0), ("c", apart_mm))}
+    wide[WITNESS] = through((0.0, apart_mm, 0.0), 1.0)
+    near = {name: through((1.0, 0.0, 0.0), 2.0) for name in ("a", "b", "c", WITNESS)}
+    asked = voting(monkeypatch, wide, near)
+    found = vote(surroundings(), seed=1)
+    assert found is not None
+    assert tuple(found.distances_mm) == (*wide, *(("a, near", "b, near", "c, near") if near_votes else ()))
+    assert found.place_mm[0] - AT_CT[0] == pytest.approx(1.0 if near_votes else 0.0, abs=2e-3)
+    assert len(asked) == 1 + near_votes
+    if near_votes:  # seven fits: the 60th percentile lies 0.6 of the way from the fourth to the fifth distance
+        near_and_far = sorted(found.distances_mm.values())
+        assert found.disagreement_mm == pytest.approx(0.4 * near_and_far[3] + 0.6 * near_and_far[4])
+        np.testing.assert_allclose(asked[1].at_ct, AT_CT, atol=1e-3)
+        np.testing.assert_allclose(asked[1].ct_from_mr.matrix[:3, :3], wide["b"].matrix[:3, :3])
+
+
+def test_in_soft_tissue_information_looks_around_and_all_measures_vote_nearby(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of five places, four at the corners of a square and one in its middle, the median is the middle; the witness
+    votes as the others do."""
+    near = {name: through((x, y, 0.0), 1.0) for name, x, y in (("a", -2, 0), ("b", 2, 0), ("c", 0, -2))}
+    near[WITNESS] = through((0.0, 2.0, 0.0), 2.0)
+    asked = voting(monkeypatch, {"information": through((0.0, 0.0, 0.0), 3.0)}, near)
+    found = vote(replace(surroundings(), in_bone=False), seed=1)
+    assert found is not None
+    np.testing.assert_allclose(found.place_mm, AT_CT, atol=1e-3)
+    assert tuple(found.distances_mm) == ("information", *(f"{name}, near" for name in near))
+    assert found.disagreement_mm == pytest.approx(2.0, abs=1e-3)
+    (here,) = asked
+    np.testing.assert_allclose(here.at_ct, AT_CT, atol=1e-9)
+
+
+def test_a_first_look_at_soft_tissue_that_loses_the_place_gives_no_vote(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = voting(monkeypatch, {"information": through((75.0, 0.0, 0.0), 0.0)}, {})
+    assert vote(replace(surroundings(), in_bone=False), seed=1) is None
+    assert not asked, "nothing near was looked at"
+
+
+def test_too_few_points_share_no_information() -> None:
+    here = surroundings()
+    few = np.zeros(here.ct.grid.shape, dtype=bool)
+    few.ravel()[: LEAST_POINTS - 1] = True
+    assert fit_information(replace(here.ct, mask=few), here.mr, here.mr_from_ct, here.at_ct, seed=1) is None
+    assert fit_information(replace(here.ct, mask=few | ~few), here.mr, here.mr_from_ct, here.at_ct, seed=1) is not None
+
+
+def test_what_is_near_is_a_ball_of_soft_tissue_or_so_much_bone_around_the_found_place() -> None:
+    found = through((6.0, 2.0, 0.0), 4.0)
+    small = replace(surroundings(), ct=replace(FIXED, mask=FIXED.array > 100.0))
+    away = np.linalg.norm(FIXED.grid.centres_mm() - AT_CT - [6.0, 2.0, 0.0], axis=-1)
+    for in_bone, radius_mm in ((False, 26.0), (True, np.sort(away[FIXED.array > 100.0])[1499])):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(around_module, "NEAR_BONE_ML", 12.0)
+            here = replace(small, in_bone=in_bone).nearer(found)
+        np.testing.assert_array_equal(here.ct.mask, (FIXED.array > 100.0) & (away <= radius_mm))
+        np.testing.assert_allclose(here.at_ct, AT_CT + np.array([6.0, 2.0, 0.0]))
+        assert (here.ct_from_mr, here.at_mr.tolist()) == (found, AT_MR.tolist())
+    all_of_it = small.nearer(found)
+    np.testing.assert_array_equal(all_of_it.ct.mask, FIXED.array > 100.0)  # less than 30 ml
+
+
+def test_near_a_joint_only_the_bone_that_the_place_sits_in_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ball in a socket, a gap of 6 mm between them: each sits in its own bone, and its rim leaves the other out."""
+    here = surroundings()
+    away = np.linalg.norm(FIXED.grid.centres_mm() - AT_CT, axis=-1)
+    ball, socket = away <= 9.0, away >= 15.0
+    joint = replace(FIXED, array=np.where(ball | socket, 600.0, 20.0).astype(np.float32))
+    still = here.ct_from_mr
+    at_joint = replace(here, ct=replace(joint, mask=bone_with_rim(joint)), at_mr=still.inverse().apply(AT_CT))
+    monkeypatch.setattr(around_module, "NEAR_BONE_ML", 3.0)
+    mask = at_joint.nearer(still).ct.mask
+    assert mask is not None
+    assert mask[away <= 7.0].all()
+    assert not (mask & socket).any()
+    aside = replace(at_joint, at_mr=still.inverse().apply(AT_CT + np.array([0.0, 17.0, 0.0])))
+    mask = aside.nearer(still).ct.mask
+    assert mask is not None
+    assert mask.any()
+    assert not (mask & ball).any()
+    monkeypatch.setattr(around_module, "NEAR_BONE_ML", 30.0)
+    mask = at_joint.nearer(still).ct.mask
+    assert mask is not None
+    assert (mask & socket).any(), "where its own bone is too little to tell it, all bone counts"
+
+
+# a limb that lies otherwise -------------------------------------------------------------------------------------------
+
+
+def test_another_posture_is_found_where_the_start_is_too_far_for_a_fit() -> None:
+    """A bent and turned hip takes the place 17 mm away."""
+    turned = moved_by(np.array([-8.0, 2.0, 9.0, 3.0, 16.0, -4.0]), TRUTH, AT_CT)
+    assert np.linalg.norm(turned.apply(AT_CT) - AT_MR) > 16.0
+    here = replace(surroundings(turned), at_ct=AT_CT)
+    lost = Similarity.of(FIXED, (INVERTED, BENT), AT_CT, seed=1, points=600).fit(turned)
+    assert error_mm(lost.moving_from_fixed) > 5.0
+    found, same = (other_posture(here, seed=1) for _ in range(2))
+    assert found is not None
+    assert found == same
+    assert (found.target, found.source) == (CT, MR)
+    assert error_mm(found.inverse()) < 1.0
+
+
+def test_a_limb_that_lies_as_the_start_says_has_no_other_posture() -> None:
+    assert other_posture(surroundings(), seed=1) is None
+
+
+def test_where_the_images_are_lost_there_is_no_other_posture() -> None:
+    lost = moved_by(np.array([0, 0, 0, 500.0, 0, 0]), TRUTH, AT_CT)
+    assert other_posture(replace(surroundings(lost), at_ct=AT_CT), seed=1) is None
+
+
+def test_the_witness_is_heard_where_only_two_others_found_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    fits = {"a": through((-1.0, 0.0, 0.0), 1.0), WITNESS: through((0.0, 0.0, 0.0), 2.0), "b": through((1.0, 0, 0), 3.0)}
+    voting(monkeypatch, fits)
+    found = vote(surroundings(), seed=1)
+    assert found is not None
+    np.testing.assert_allclose(found.place_mm, AT_CT, atol=1e-3)
+    np.testing.assert_array_equal(found.ct_from_mr.matrix[:3, :3], fits[WITNESS].matrix[:3, :3])
+
+
+def test_the_witness_lends_no_rotation_where_three_others_vote(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may lie nearest to their median by chance."""
+    around = [(2.0, 0.0, 0.0), (-1.0, 1.7320508, 0.0), (-1.0, -1.7320508, 0.0)]
+    fits = {str(n): through(place, 1.0 + n) for n, place in enumerate(around)}
+    voting(monkeypatch, {WITNESS: through((0.0, 0.0, 0.0), 9.0), **fits})
+    found = vote(surroundings(), seed=1)
+    assert found is not None
+    assert any(np.array_equal(found.ct_from_mr.matrix[:3, :3], fit.matrix[:3, :3]) for fit in fits.values())
 
 
 @pytest.mark.parametrize("count", [LEAST_FITS - 1, LEAST_FITS])

@@ -16,7 +16,7 @@ from psdt_planner.geometry import Grid, Points, Rigid
 from psdt_planner.images import Kind, Quantity, Volume
 from psdt_planner.registration import RegistrationSource, register_case
 from psdt_planner.registration.bodies import Profile
-from psdt_planner.registration.epi import epi_shift
+from psdt_planner.registration.epi import SEARCH_MM, epi_shift
 from psdt_planner.registration.information import binned, normalised_information
 from psdt_planner.registration.sitk_bridge import even_image, lps_lattice, to_rigid, to_sitk, to_transform
 from psdt_planner.registration.start import CANDIDATE_DISTANCE_MM, starts
@@ -127,6 +127,15 @@ def test_uneven_slices_are_interpolated_where_they_are() -> None:
     np.testing.assert_allclose([image[2, 1, k] for k in range(5)], [0, 2, 4, 6, 8], atol=1e-5)
 
 
+def test_uneven_slices_lose_nothing_at_the_end() -> None:
+    """Gaps of 2 and 5 mm: the last slice is no whole number of smallest gaps from the first."""
+    origins = np.array([[0, 0, z] for z in (0.0, 2.0, 7.0)])
+    grid = Grid(origins, np.array([0, 1.0, 0]), np.array([1.0, 0, 0]), (3, 3, 5), CT)
+    image = even_image(volume(CT, grid.centres_mm()[..., 2].astype(np.float32), grid))
+    assert image.GetSpacing() == pytest.approx((1.0, 1.0, 7.0 / 4.0))
+    np.testing.assert_allclose([image[2, 1, k] for k in range(5)], np.arange(5) * 7.0 / 4.0, atol=1e-5)
+
+
 def test_a_lattice_spans_its_corners() -> None:
     lattice = lps_lattice(np.array([[-3.0, 2.0, 10.0], [4.0, 7.0, 21.0]]), 2.0, CT)
     ends = lattice.mm_from_index([[0, 0, 0], np.array(lattice.shape) - 1])
@@ -214,16 +223,27 @@ def test_the_shift_along_the_phase_axis_is_found_in_a_different_contrast(shift_m
     np.testing.assert_allclose(found.undo(), [0, -found.shift_mm, 0])
 
 
-def test_a_shift_beyond_the_cap_is_not_believed() -> None:
+@pytest.mark.parametrize("shift_mm", [7.0, -8.5, 10.0, 12.0])
+def test_a_shift_beyond_the_cap_is_not_believed(shift_mm: float) -> None:
     grid = Grid.regular(even_grid(MR, (1, 1, 1)).mm_from_kji, (30, 45, 55), MR)
     still = texture(grid.centres_mm())
-    moved = texture(grid.centres_mm() - np.array([0.0, 7.0, 0.0]))
+    moved = texture(grid.centres_mm() - np.array([0.0, shift_mm, 0.0]))
     dwi = volume(MR, moved.astype(np.float32), grid, axis=(0.0, 1.0, 0.0))
     found = epi_shift((volume(MR, still.astype(np.float32), grid),), dwi, grid.mm_from_index([15, 22, 27]))
     assert found is not None
     assert not found.trusted
-    assert found.shift_mm == pytest.approx(7.0, abs=0.3), "told, so that the bound may hold it"
+    assert found.shift_mm == pytest.approx(shift_mm, abs=0.3), "told, so that the bound may hold it"
     np.testing.assert_array_equal(found.undo(), 0.0)
+
+
+def test_likeness_that_still_grows_at_the_end_of_the_search_is_a_shift_as_large_at_least() -> None:
+    """A ramp of few grey levels: every further step along the axis is a little more alike."""
+    grid = Grid.regular(even_grid(MR, (1, 1, 1)).mm_from_kji, (30, 45, 55), MR)
+    still, moved = (np.tanh((grid.centres_mm()[..., 1] - y_mm) / 12.0).astype(np.float32) for y_mm in (0.0, 40.0))
+    dwi = volume(MR, moved, grid, axis=(0.0, 1.0, 0.0))
+    found = epi_shift((volume(MR, still, grid),), dwi, grid.mm_from_index([15, 22, 27]))
+    assert found is not None
+    assert (found.shift_mm, found.trusted) == (SEARCH_MM, False)
 
 
 def test_without_a_stated_phase_axis_there_is_no_shift() -> None:

@@ -131,7 +131,8 @@ def _worse_errors(rows: Rows) -> Values:
 
 
 def _refused(rows: Rows) -> Values:
-    return [float(not lesion.accepted) for lesion in rows.lesions]
+    """Every lesion of a case that is refused as a whole is refused as well."""
+    return [float(bool(case.refused_for) or not lesion.accepted) for case in rows.cases for lesion in case.lesions]
 
 
 def _covered(rows: Rows) -> Values:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import base64
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from psdt_planner.commission.figures import Figure, figures, missed, rank_correlation
+from psdt_planner.commission.contours.rows import ContourRows
+from psdt_planner.commission.figures import Figure, figures, rank_correlation
 from psdt_planner.commission.plots import plots
 from psdt_planner.commission.rows import Rows
-from psdt_planner.commission.tables import Table, said, tables
+from psdt_planner.commission.section import Section, all_missed
+from psdt_planner.commission.tables import Table, tables
 
 SCHEMA = 1
 BANNER = "Research software, not a medical device. Synthetic patients: not a commissioning of your scanners."
@@ -52,13 +54,14 @@ def correlation_words(rows: Rows) -> str:
     return f"Rank correlation of disagreement with error: {value:.2f} over {count} lesions, held ones included."
 
 
-def verdict_words(found: Iterable[Figure]) -> str:
-    """Whether every bar was met, and which were not."""
-    names = [f"{figure.name} ({said(figure.value, figure.unit)})" for figure in missed(found)]
-    return "Missed bars: " + "; ".join(names) + "." if names else "Every bar with data is met."
+def mapping_section(rows: Rows) -> Section:
+    """Everything that is said of the phantoms; the same rows give the same section."""
+    counts = f"Phantoms: {len(rows.cases)}; lesions: {len(rows.lesions)}"
+    remark = correlation_words(rows)
+    return Section("Mapping", counts, (NOTICE, METHOD), remark, figures(rows), tables(rows), plots(rows))
 
 
-def render_html(rows: Rows, made: Made) -> str:
+def render_html(sections: Sequence[Section], made: Made) -> str:
     """The report as HTML, with its style and plots inside; the same arguments give the same text."""
     environment = Environment(
         loader=PackageLoader("psdt_planner.report"),
@@ -68,35 +71,25 @@ def render_html(rows: Rows, made: Made) -> str:
         lstrip_blocks=True,
     )
     environment.filters["data_uri"] = _data_uri
-    found = figures(rows)
-    return environment.get_template("commission.html").render(
-        banner=BANNER,
-        notice=NOTICE,
-        method=METHOD,
-        made=made,
-        rows=rows,
-        met=not missed(found),
-        verdict=verdict_words(found),
-        correlation=correlation_words(rows),
-        plots=plots(rows),
-        tables=tables(rows),
-    )
+    template = environment.get_template("commission.html")
+    return template.render(banner=BANNER, made=made, sections=sections, met=not all_missed(sections))
 
 
 def _data_uri(svg: bytes) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(svg).decode("ascii")
 
 
-def render_markdown(rows: Rows, made: Made) -> str:
-    """The report's words and tables as Markdown."""
+def render_markdown(section: Section, made: Made, other: tuple[str, str]) -> str:
+    """One section's words and tables as Markdown; ``other`` is the other section's title and its page beside this."""
+    words = "\n\n".join(section.words)
     head = (
-        "# Validation\n\n"
-        f"Made by `{made.command}` with psdt {made.version} on Python {made.python}. Phantoms: "
-        f"{len(rows.cases)}; lesions: {len(rows.lesions)}. [physicist.md](physicist.md#commissioning) says what the "
-        "figures mean.\n\n"
-        f"{NOTICE}\n\n{METHOD}\n\n**{verdict_words(figures(rows))}** {correlation_words(rows)}"
+        f"# Validation: {section.title.lower()}\n\n"
+        f"Made by `{made.command}` with psdt {made.version} on Python {made.python}. {section.counts}. "
+        "[physicist.md](physicist.md#commissioning) says what the figures mean.\n\n"
+        f"**Tables of {other[0].lower()}: [{other[1]}]({other[1]})**, made by the same command.\n\n"
+        f"{words}\n\n**{section.verdict}** {section.remark}"
     )
-    return "\n\n".join([head, *(_markdown(table) for table in tables(rows))]) + "\n"
+    return "\n\n".join([head.rstrip(), *(_markdown(table) for table in section.tables)]) + "\n"
 
 
 def _markdown(table: Table) -> str:
@@ -108,9 +101,8 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def report_json(rows: Rows, made: Made) -> dict[str, Any]:
-    """The rows and the figures as values of JSON, by the schema in docs/physicist.md."""
-    found = figures(rows)
+def report_json(rows: Rows, contours: ContourRows, sections: Sequence[Section], made: Made) -> dict[str, Any]:
+    """The rows and the figures as values of JSON, by the schema in docs/physicist.md; of a part not run, no rows."""
     correlation, count = rank_correlation(rows.lesions)
     return {
         "schema": SCHEMA,
@@ -118,8 +110,8 @@ def report_json(rows: Rows, made: Made) -> dict[str, Any]:
         "python": made.python,
         "made": made.at.isoformat(),
         "command": made.command,
-        "missed": [figure.key for figure in missed(found)],
-        "figures": [_figure_json(figure) for figure in found],
+        "missed": [figure.key for figure in all_missed(sections)],
+        "figures": [_figure_json(figure) for section in sections for figure in section.figures],
         "by_deformation": {
             f"{deformation:g}": {f.key: f.value for f in figures(rows.of_deformation(deformation))}
             for deformation in rows.deformations
@@ -127,6 +119,7 @@ def report_json(rows: Rows, made: Made) -> dict[str, Any]:
         "rank_correlation": {"value": correlation, "lesions": count},
         "cases": [asdict(case) | {"started_right": case.started_right} for case in rows.cases],
         "trials": [asdict(trial) for trial in rows.trials],
+        "contours": asdict(contours),
     }
 
 

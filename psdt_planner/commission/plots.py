@@ -48,22 +48,22 @@ def plots(rows: Rows) -> tuple[Plot, ...]:
     if not measured:
         return ()
     return (
-        _plot(
+        drawn(
             lambda axes: _cumulative(axes, measured),
             "Share of accepted lesions within an error",
             "Cumulated errors of accepted lesions in mm, from their true place on T1 and from the flag on DWI.",
         ),
-        _plot(
+        drawn(
             lambda axes: _against_bound(axes, measured),
             "Error against bound: below the line the bound holds",
             "Each lesion's error in mm over its bound in mm, accepted and held ones apart, with the line of equality.",
         ),
-        _plot(
+        drawn(
             lambda axes: _by_place(axes, measured),
             "Error by place",
             "Errors of accepted lesions in mm from the flag on DWI, a point a lesion, with boxes by place.",
         ),
-        _plot(
+        drawn(
             lambda axes: _against_disagreement(axes, measured),
             "Error against the fits' disagreement",
             "Each fitted lesion's error in mm over the disagreement of its fits in mm, both on logarithmic axes.",
@@ -71,7 +71,8 @@ def plots(rows: Rows) -> tuple[Plot, ...]:
     )
 
 
-def _plot(draw: Callable[[Axes], None], caption: str, words: str) -> Plot:
+def drawn(draw: Callable[[Axes], None], caption: str, words: str) -> Plot:
+    """What a function draws on empty axes, as a plot."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 4.4), layout="constrained")
         draw(figure.add_subplot())

@@ -64,6 +64,7 @@ class CaseRow:
         size: of the phantom's voxels, ``full`` being clinical.
         status: of the plan.
         codes: of its findings that warn or hold.
+        refused_for: codes of what holds the mapping as a whole: registration, level or patient.
         start_median_mm: median of the lesions' start errors; None without a registration.
         level_share: the greatest error of the whole body's transform at a vertebra, as a share of half the way to the
             next one; from 1 on, a level is lost. None without a registration, or with fewer than two vertebrae.
@@ -80,6 +81,7 @@ class CaseRow:
     deformation: float
     status: str
     codes: tuple[str, ...]
+    refused_for: tuple[str, ...]
     start_median_mm: float | None
     level_share: float | None
     level_worst: str

@@ -33,6 +33,9 @@ PARTS = ("ct", "mr", "flags", "organs")
 
 LEVEL_ALARM = "level-off"
 
+OF_THE_MAPPING = ("registration-", "level-")
+"""How codes begin whose holds, where they name no lesion, refuse a mapping as a whole."""
+
 Progress = Callable[[str, int, int], None]
 """Told what is over, and how many of how many."""
 
@@ -161,6 +164,7 @@ def case_row(job: Job, made: Plan, truth: dict[str, Any], clock: _Clock) -> Case
         deformation=job.deformation,
         status=made.status.value,
         codes=tuple(sorted({f.code for f in made.findings if f.level is not Level.INFO})),
+        refused_for=refused_for(made),
         start_median_mm=float(np.median(starts)) if starts else None,
         level_share=share,
         level_worst=worst,
@@ -254,7 +258,12 @@ def level_trials(job: Job, made: Plan, levels: Sequence[dict[str, Any]]) -> Iter
 
 
 def wrong_patient_trial(job: Job, made: Plan) -> Trial:
-    """Whether the case as a whole is held: a finding at one lesion would let the others through."""
+    """Whether the mapping is refused as a whole: a finding at one lesion would let the others through."""
     codes = sorted({finding.code for finding in made.findings if finding.level is Level.HOLD})
-    whole = any(finding.level is Level.HOLD and not finding.lesion for finding in made.findings)
-    return Trial(TrialKind.WRONG_PATIENT, job.name, whole, tuple(codes))
+    return Trial(TrialKind.WRONG_PATIENT, job.name, bool(refused_for(made)), tuple(codes))
+
+
+def refused_for(made: Plan) -> tuple[str, ...]:
+    """Codes of the findings that refuse a mapping as a whole, in alphabetical order."""
+    held = {finding.code for finding in made.findings if finding.level is Level.HOLD and not finding.lesion}
+    return tuple(sorted(code for code in held if code.startswith(OF_THE_MAPPING)))

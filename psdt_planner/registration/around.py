@@ -30,6 +30,10 @@ BONE_RIM_MM = 6.0
 LEAST_BONE_ML = 12.0
 """Less bone with its rim than this, and the fits use the whole box."""
 
+NEAR_BONE_ML, NEAR_SOFT_MM = 30.0, 26.0
+"""What lies nearest to a place and still tells it: so much bone with its rim, about 3 cm around in a rib, or a ball.
+Ribs breathe each its own way; with 20 ml a fit slides along a thin one."""
+
 
 NEARLY_ALL = 0.9
 """A channel that shows less than this part of what another shows of a box is left out there: what lies beyond its end
@@ -67,6 +71,7 @@ class Surroundings:
         masked: whether there was bone, or soft tissue, enough for a mask; else all of the box counts.
         at_ct, at_mr: ``(3,)``, the place in both frames under ``ct_from_mr``.
         ct_from_mr: where the fits start.
+        in_bone: whether the place is in bone.
     """
 
     ct: Image
@@ -76,6 +81,7 @@ class Surroundings:
     at_ct: Points
     at_mr: Points
     ct_from_mr: Rigid
+    in_bone: bool = True
 
     @property
     def mr_from_ct(self) -> Rigid:
@@ -93,6 +99,24 @@ class Surroundings:
         wide = ndimage.binary_dilation(carried, iterations=2)
         return np.asarray(wide if usable is None else wide & usable)
 
+    def nearer(self, found: Rigid) -> Surroundings:
+        """What lies nearest to where ``found`` puts the place, to be fitted from there.
+
+        Of a place at a joint the bone that it sits in, where that alone is enough to tell it: the other one moves
+        otherwise.
+        """
+        at_ct = found.apply(self.at_mr)
+        away_mm = np.linalg.norm(self.ct.grid.centres_mm() - at_ct, axis=-1)
+        usable, radius_mm = self._usable_ct, NEAR_SOFT_MM
+        if self.in_bone:
+            voxels = round(NEAR_BONE_ML * 1000.0 / float(np.prod(self.ct.grid.spacing_kji_mm)))
+            own = usable & own_bone_with_rim(self.ct, at_ct)
+            usable = own if np.count_nonzero(own) >= voxels else usable
+            usable_mm = np.sort(away_mm[usable])
+            radius_mm = float(usable_mm[min(voxels, len(usable_mm)) - 1])
+        near = replace(self.ct, mask=usable & (away_mm <= radius_mm))
+        return replace(self, ct=near, at_ct=at_ct, ct_from_mr=found)
+
     @property
     def _usable_ct(self) -> Mask:
         return np.ones(self.ct.grid.shape, dtype=bool) if self.ct.mask is None else self.ct.mask
@@ -109,16 +133,16 @@ class Images:
     def around(self, at_ct: Points, at_mr: Points, ct_from_mr: Rigid, *, in_bone: bool) -> Surroundings:
         """The surroundings of a place; ``in_bone`` chooses what of the CT counts."""
         box = self._ct_box(at_ct)
-        mask = bone_with_rim(box) if in_bone else _ball(box.grid, at_ct)
+        mask = bone_with_rim(box) if in_bone else ball_around(box.grid, at_ct)
         usable = mask if box.mask is None else mask & box.mask
         masked = bool(usable.sum() * self.box.step_mm**3 / 1000.0 >= LEAST_BONE_ML)
         if masked:
             box = replace(box, mask=usable)
         kinds = [volume.quantity.kind for volume in self.anatomical]
-        seen = _seen_together([self._mr_box(n, at_mr) for n in range(len(kinds))])
+        seen = seen_together([self._mr_box(n, at_mr) for n in range(len(kinds))])
         # Fat surrounds and fills bone: on a fat image its cortex is a dark line.
         sharpest = next((n for n, k in enumerate(seen) if kinds[k] is Kind.DIXON_FAT), 0)
-        return Surroundings(box, tuple(seen.values()), sharpest, masked, at_ct, at_mr, ct_from_mr)
+        return Surroundings(box, tuple(seen.values()), sharpest, masked, at_ct, at_mr, ct_from_mr, in_bone)
 
     def _ct_box(self, at_ct: Points) -> Image:
         lattice = self._lattice(at_ct, np.full(3, HALF_MM), self.ct.grid.frame)
@@ -143,7 +167,7 @@ class Images:
         return tuple(even_image(volume) for volume in self.anatomical)
 
 
-def _seen_together(boxes: Sequence[Image]) -> dict[int, Image]:
+def seen_together(boxes: Sequence[Image]) -> dict[int, Image]:
     """By its number, each box that shows nearly as much as the fullest, all cut to what they show in common."""
     masks = [np.ones(box.grid.shape, dtype=bool) if box.mask is None else box.mask for box in boxes]
     most = max(mask.mean() for mask in masks)
@@ -152,11 +176,29 @@ def _seen_together(boxes: Sequence[Image]) -> dict[int, Image]:
     return {n: replace(boxes[n], mask=common) for n in kept}
 
 
-def _ball(grid: Grid, centre_mm: Points) -> Mask:
+def ball_around(grid: Grid, centre_mm: Points) -> Mask:
+    """What lies within `SOFT_RADIUS_MM` of a place."""
     return np.asarray(np.linalg.norm(grid.centres_mm() - centre_mm, axis=-1) <= SOFT_RADIUS_MM)
 
 
 def bone_with_rim(ct: Image) -> Mask:
     """Bone and the tissue next to it: the rim holds the edge that a fit needs."""
-    dense = ndimage.binary_opening(ct.array > BONE_HU)
+    return _rimmed(_dense(ct), ct)
+
+
+def own_bone_with_rim(ct: Image, at_ct: Points) -> Mask:
+    """Of the pieces of bone that do not touch, the one nearest to a place, with its rim but nothing of the others."""
+    labels, count = ndimage.label(_dense(ct))
+    if count < 2:
+        return _rimmed(labels > 0, ct)
+    away_mm = np.linalg.norm(ct.grid.centres_mm() - at_ct, axis=-1)
+    nearest = labels.ravel()[np.where(labels > 0, away_mm, np.inf).argmin()]
+    return np.asarray(_rimmed(labels == nearest, ct) & ((labels == 0) | (labels == nearest)))
+
+
+def _dense(ct: Image) -> Mask:
+    return np.asarray(ndimage.binary_opening(ct.array > BONE_HU))
+
+
+def _rimmed(dense: Mask, ct: Image) -> Mask:
     return np.asarray(ndimage.binary_dilation(dense, iterations=round(BONE_RIM_MM / ct.grid.slice_gap_mm)))

@@ -17,11 +17,12 @@ from psdt_planner.geometry import Points
 from psdt_planner.images import Volume, sample
 from psdt_planner.registration.information import binned, normalised_information
 
-SEARCH_MM = 8.0
+SEARCH_MM = 14.0
 CAP_MM = 6.0
-"""A larger shift is not believed: it is not corrected, and holds the lesion."""
+"""A larger shift is not believed: it is not corrected, and holds the lesion. The search reaches well beyond it, so that
+a large one is seen as such; one that still grows at the search's end is larger yet."""
 
-STEP_MM = 0.5
+STEP_MM = 1.0
 BOX_HALF_MM = (40.0, 40.0, 30.0)
 BOX_STEP_MM = 2.5
 DULL_PEAK = 0.002
@@ -34,8 +35,9 @@ class EpiShift:
     """How far a lesion flagged on DWI lies from its anatomical place, along ``axis_mm`` (unit vector).
 
     Attributes:
-        shift_mm: DWI place minus anatomical place; 0 where the search found no clear peak.
-        trusted: whether it found one within `CAP_MM`.
+        shift_mm: DWI place minus anatomical place, `SEARCH_MM` either way where it is that or more; 0 where nothing
+            stands out.
+        trusted: whether a clear peak lies within `CAP_MM`.
         axis_mm: the phase-encode axis in the MR's frame.
     """
 
@@ -52,7 +54,7 @@ def epi_shift(anatomical: tuple[Volume, ...], dwi: Volume, centre_mm: Points) ->
     """The shift at a place of the DWI's frame; None where the DWI does not state its phase-encode axis.
 
     The sum of the normalised mutual information of the DWI with each anatomical volume, in a box around the place, is
-    searched over shifts of up to 8 mm in steps of 0.5 mm; a parabola through the three best gives the rest.
+    searched over shifts of up to `SEARCH_MM` in steps of 1 mm; a parabola through the three best gives the rest.
     """
     if dwi.phase_encoding_mm is None:
         return None
@@ -65,12 +67,12 @@ def epi_shift(anatomical: tuple[Volume, ...], dwi: Volume, centre_mm: Points) ->
     for n, shift in enumerate(shifts):
         moved = binned(sample(dwi, box + shift * axis, frame))
         scores[n] = sum(normalised_information(image, moved) for image in still)
-    scores = ndimage.gaussian_filter1d(scores, 1.0, mode="nearest")
+    scores = ndimage.gaussian_filter1d(scores, 0.5, mode="nearest")
     best = int(scores.argmax())
-    clear = 0 < best < len(shifts) - 1 and scores[best] - np.median(scores) > DULL_PEAK
-    shift = float(shifts[best] + STEP_MM * _vertex(scores[best - 1 : best + 2])) if clear else 0.0
-    trusted = clear and abs(shift) <= CAP_MM
-    return EpiShift(shift, trusted, (float(axis[0]), float(axis[1]), float(axis[2])))
+    clear = scores[best] - np.median(scores) > DULL_PEAK
+    within = _vertex(scores[best - 1 : best + 2]) if 0 < best < len(shifts) - 1 else 0.0
+    shift = float(shifts[best] + STEP_MM * within) if clear else 0.0
+    return EpiShift(shift, bool(clear and abs(shift) <= CAP_MM), (float(axis[0]), float(axis[1]), float(axis[2])))
 
 
 def _box(centre_mm: Points) -> Points:

@@ -46,6 +46,9 @@ NOTHING = 0.0
 """Loss of a place where nothing can be compared; any other is at most -0.7 a channel: the information is at least 1,
 the penalty at most 0.3."""
 
+LEAST_POINTS = 200
+"""Of fewer points a histogram of 28 by 28 bins says nothing."""
+
 LEAST_SHARE, FULL_SHARE = 0.3, 0.6
 """Part of the points that must stay in the moving image: below the second the fit is penalised, below the first it is
 worth nothing. Without it a fit gains by leaving the image."""
@@ -56,7 +59,8 @@ def fit_information(
 ) -> Rigid | None:
     """The rigid ``moving_from_fixed`` of greatest summed normalised mutual information near the start.
 
-    None where fewer than `LEAST_SHARE` of the points lie in the moving images, so that nothing could be compared.
+    None where the fixed image offers fewer than `LEAST_POINTS`, or fewer than `LEAST_SHARE` of them lie in the moving
+    images, so that nothing could be compared.
 
     Args:
         fixed: on an LPS lattice; only the voxels of its mask count.
@@ -68,6 +72,8 @@ def fit_information(
     best = np.zeros(6)
     for stage in STAGES:
         index, points = drawn_points(fixed, stage.points, seed)
+        if len(points) < LEAST_POINTS:
+            return None
         still = binned(ndimage.gaussian_filter(fixed.array, stage.smooth_voxels)[tuple(index.T)])
         objective = _Objective(points, still, _smoothed(moving, stage.smooth_voxels), start, centre_mm)
         options = {

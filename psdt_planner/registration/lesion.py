@@ -17,11 +17,12 @@ from psdt_planner.findings import Finding, Level, Who
 from psdt_planner.geometry import Points, Rigid
 from psdt_planner.images import Kind, Volume
 from psdt_planner.lesions import Side
-from psdt_planner.registration.around import Images
+from psdt_planner.registration.around import Images, Surroundings
 from psdt_planner.registration.epi import CAP_MM, EpiShift, epi_shift
 from psdt_planner.registration.levels import LevelCheck
+from psdt_planner.registration.limb import other_posture
 from psdt_planner.registration.types import CaseRegistration, LesionRegistration, RegistrationSource
-from psdt_planner.registration.vote import LEAST_FITS, Vote, vote
+from psdt_planner.registration.vote import DOUBT_MM, LEAST_FITS, Vote, vote
 
 FLOOR_BONE_MM, FLOOR_SOFT_MM = 2.0, 4.0
 """Least uncertainty, even where all measures agree: they may agree on the same mistake. Of soft tissue twice the 95th
@@ -30,7 +31,7 @@ percentile that prostates and nodes reach in docs/validation.md: organs move by 
 EPI_CORRECTED_MM, EPI_UNCORRECTED_MM = 1.0, 4.0
 """What is left of the EPI shift after correction, and twice its usual SD (2 mm) where it could not be corrected."""
 
-MOST_DISAGREEMENT_MM, MOST_SCATTER_MM = 2.0, 5.0
+MOST_DISAGREEMENT_MM, MOST_SCATTER_MM = 2.25, 5.0
 """Fits that lie further apart than the first tell no place. Where they start from a given transform and lie further
 apart than the second, the images do not show what it says."""
 
@@ -38,8 +39,8 @@ MOST_MOTION_MM = 12.0
 """A local fit further than this from the whole body's, or from where the spine nearby would put it, is more likely a
 vertebra or a rib off than right."""
 
-MOST_MOTION_BELOW_MM = 20.0
-"""Below the spine nothing repeats, and a thigh that lies otherwise takes the femur 15 mm away."""
+MOST_MOTION_BELOW_MM = 30.0
+"""Below the spine nothing repeats, and a thigh that lies otherwise takes the femur 15 mm away, its shaft 23."""
 
 EDGE_MM = 15.0
 """A lesion nearer than this to the CT's first or last slice has too little around it to be fitted."""
@@ -159,9 +160,9 @@ class LesionRegistrar:
             apart_mm + float(np.hypot(place.floor_mm, 2.0 * voted.disagreement_mm)),
             voted.disagreement_mm,
             0.0,
-            f"{self.case.method}, checked by {len(voted.distances_mm)} rigid fits in a 9 cm box, {apart_mm:.1f} mm "
-            "from it",
-            tuple(_contradiction(place, apart_mm)),
+            f"{self.case.method}, checked by {len(voted.distances_mm)} rigid fits of {self._seen} in a 9 cm box, "
+            f"{apart_mm:.1f} mm from it",
+            tuple(_contradiction(place, apart_mm, float(np.hypot(place.floor_mm, 2.0 * voted.disagreement_mm)))),
             voted.distances_mm,
         )
 
@@ -170,8 +171,7 @@ class LesionRegistrar:
         outside = self._outside(at_ct, place.lesion)
         if outside:
             return self._refused(outside)
-        here = self._images.around(at_ct, at_mr, start, in_bone=place.in_bone)
-        voted = vote(here, seed=self.seed)
+        here, voted = self._voted(place, start, at_mr)
         if voted is None:
             return self._refused(_uncertain(place.lesion, f"fewer than {LEAST_FITS} fits around it succeeded", None))
         what, floor_mm = ("bone" if place.in_bone else "soft tissue"), place.floor_mm
@@ -183,10 +183,27 @@ class LesionRegistrar:
             float(np.hypot(floor_mm, 2.0 * voted.disagreement_mm)),
             voted.disagreement_mm,
             0.0,
-            f"{what}: geometric median of {len(voted.distances_mm)} rigid fits in a 9 cm box",
+            f"{what}: geometric median of {len(voted.distances_mm)} rigid fits of {self._seen} in a 9 cm box",
             tuple(self._doubts(place.lesion, voted, at_ct)),
             voted.distances_mm,
         )
+
+    def _voted(self, place: Place, start: Rigid, at_mr: Points) -> tuple[Surroundings, Vote | None]:
+        """The vote on a place and what it was made on; in doubt, a bone below the spine is looked for further away."""
+        here = self._images.around(start.apply(at_mr), at_mr, start, in_bone=place.in_bone)
+        voted = vote(here, seed=self.seed)
+        sure = voted is not None and voted.disagreement_mm <= DOUBT_MM
+        if sure or not place.in_bone or not self._below_spine(here.at_ct):
+            return here, voted
+        other = other_posture(here, seed=self.seed)
+        if other is None:
+            return here, voted
+        there = self._images.around(other.apply(at_mr), at_mr, other, in_bone=True)
+        return there, vote(there, seed=self.seed)
+
+    @cached_property
+    def _seen(self) -> str:
+        return " and ".join(dict.fromkeys(volume.quantity.kind.value for volume in self.anatomical))
 
     @cached_property
     def _images(self) -> Images:
@@ -201,7 +218,7 @@ class LesionRegistrar:
         grid = self.ct.grid
         ways = grid.slice_offsets_mm
         along = float((at_ct - grid.slice_origins_mm[0]) @ grid.normal)
-        room = min(along - ways[0], ways[-1] - along)
+        room = float(min(along - ways[0], ways[-1] - along))
         if room >= edge_mm and bool(grid.contains(at_ct)):
             return None
         message = f"{lesion_id} lies outside the planning CT or less than {edge_mm:g} mm from its first or last slice."
@@ -221,9 +238,11 @@ class LesionRegistrar:
             yield Finding("lesion-moved-far", Level.HOLD, message, Who.PERSON, moved_mm, most_mm, "mm", lesion_id)
 
     def _most_motion_mm(self, at_ct: Points) -> float:
+        return MOST_MOTION_BELOW_MM if self._below_spine(at_ct) else MOST_MOTION_MM
+
+    def _below_spine(self, at_ct: Points) -> bool:
         spine = self.levels.spine if self.levels else None
-        below = spine is not None and "hip bones" in spine.anchors and at_ct[2] < spine.line_mm[0, 2]
-        return MOST_MOTION_BELOW_MM if below else MOST_MOTION_MM
+        return spine is not None and "hip bones" in spine.anchors and bool(at_ct[2] < spine.line_mm[0, 2])
 
     def _wrong_side(self, place: Place, at_ct: Points) -> Iterator[Finding]:
         """A flag of one side that lies on the other: +x is the patient's left."""
@@ -246,11 +265,14 @@ def _uncertain(lesion_id: str, why: str, value: float | None) -> Finding:
     return Finding("lesion-uncertain", Level.HOLD, message, Who.PERSON, value, MOST_DISAGREEMENT_MM, "mm", lesion_id)
 
 
-def _contradiction(place: Place, apart_mm: float) -> Iterator[Finding]:
-    """A given transform may lie off the images by the tolerance of AAPM TG-132, the largest voxel dimension."""
-    if apart_mm > place.voxel_mm:
+def _contradiction(place: Place, apart_mm: float, known_within_mm: float) -> Iterator[Finding]:
+    """A given transform may lie off the images by the tolerance of AAPM TG-132, the largest voxel dimension.
+
+    Nor do the fits know the place better than within their own bound.
+    """
+    limit_mm = max(place.voxel_mm, known_within_mm)
+    if apart_mm > limit_mm:
         message = f"The images around {place.lesion} lie {apart_mm:.1f} mm from where the given registration puts them."
-        limit_mm = place.voxel_mm
         yield Finding("registration-disagrees", Level.HOLD, message, Who.PERSON, apart_mm, limit_mm, "mm", place.lesion)
 
 

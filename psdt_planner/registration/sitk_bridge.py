@@ -37,13 +37,14 @@ def _placement(grid: Grid) -> tuple[list[float], list[float], list[float]]:
 
 
 def even_image(volume: Volume) -> sitk.Image:
-    """The volume as an image; uneven slices are first interpolated onto even ones at the smallest gap."""
+    """The volume as an image from its first to its last slice; uneven ones are first interpolated onto even ones, at
+    the smallest gap or a little less."""
     grid = volume.grid
     if grid.is_even:
         return to_sitk(volume.array, grid)
-    gap = float(np.diff(grid.slice_offsets_mm).min())
-    count = int(grid.slice_offsets_mm[-1] // gap) + 1
-    origins = grid.slice_origins_mm[0] + np.arange(count)[:, None] * gap * grid.normal
+    offsets_mm = grid.slice_offsets_mm
+    count = int(np.ceil(offsets_mm[-1] / np.diff(offsets_mm).min() - 1e-6)) + 1
+    origins = np.linspace(grid.slice_origins_mm[0], grid.slice_origins_mm[-1], count)
     even = Grid(origins, grid.step_j_mm, grid.step_i_mm, (count, *grid.shape[1:]), grid.frame)
     return to_sitk(resample(volume, even, Rigid.identity(grid.frame)), even)
 

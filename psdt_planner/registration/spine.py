@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,13 +53,13 @@ class Spine:
 
     Attributes:
         line_mm: ``(N, 3)``, its middle from below to above, every 4 mm; empty where the CT shows none.
-        anchors: what else the CT shows that does not repeat from level to level: ``hip bones``, ``lung apex``,
-            ``lung base``.
+        anchors: what else the CT shows that does not repeat from level to level, and ``(3,)`` where: ``hip bones``,
+            ``lung apex``, ``lung base``.
         hips_mm: places in the right and in the left hip bone, in pairs of one height; empty where the CT shows none.
     """
 
     line_mm: Points
-    anchors: tuple[str, ...]
+    anchors: Mapping[str, Points]
     hips_mm: tuple[tuple[Points, Points], ...] = ()
 
     @property
@@ -84,9 +85,10 @@ def find_spine(ct: Volume) -> Spine:
     bone = (hu > BONE_HU) & body
     line = _line(grid, body, bone)
     if not len(line):
-        return Spine(line, ())
+        return Spine(line, {})
     hips = _hips(grid, bone, line)
-    return Spine(line, (*(["hip bones"] if hips else []), *_lungs(grid, hu, body, line)), hips)
+    pelvis = {"hip bones": np.mean([place for pair in hips for place in pair], axis=0)} if hips else {}
+    return Spine(line, pelvis | _lung_ends(grid, hu, body, line), hips)
 
 
 def _line(grid: Grid, body: Mask, bone: Mask) -> Points:
@@ -156,20 +158,26 @@ def _within(grid: Grid, mask: Mask, k: int) -> Points:
     return grid.mm_from_index([k, *middle])
 
 
-def _lungs(grid: Grid, hu: NDArray[np.float32], body: Mask, line: Points) -> tuple[str, ...]:
-    """Which ends of the lungs lie within the CT."""
+def _lung_ends(grid: Grid, hu: NDArray[np.float32], body: Mask, line: Points) -> dict[str, Points]:
+    """Which ends of the lungs lie within the CT, and the middle of the air there."""
     air = ndimage.binary_opening((hu < CT_BODY_HU) & body)
     beside = _beside_mm(grid, line)
     right, left = (_largest(air & (side * beside > 0)) for side in (-1.0, 1.0))
     if min(right.sum(), left.sum()) * STEP_MM**3 / 1000.0 < LUNG_ML:
-        return ()
+        return {}
     lungs = right | left
     held = np.flatnonzero(lungs.any(axis=(1, 2)))
     if held.size == 0:
-        return ()
-    ends = []
-    if held[0] * STEP_MM > ANCHOR_INSIDE_MM:
-        ends.append("lung base")
-    if (grid.shape[0] - 1 - held[-1]) * STEP_MM > ANCHOR_INSIDE_MM:
-        ends.append("lung apex")
-    return tuple(ends)
+        return {}
+    lowest, highest = int(held[0]), int(held[-1])
+    ends = {}
+    if lowest * STEP_MM > ANCHOR_INSIDE_MM:
+        ends["lung base"] = _middle(grid, lungs, lowest)
+    if (grid.shape[0] - 1 - highest) * STEP_MM > ANCHOR_INSIDE_MM:
+        ends["lung apex"] = _middle(grid, lungs, highest)
+    return ends
+
+
+def _middle(grid: Grid, mask: Mask, k: int) -> Points:
+    """The centre of a mask's slice."""
+    return grid.mm_from_index([float(k), *np.argwhere(mask[k]).mean(axis=0)])

@@ -74,7 +74,7 @@ class LesionRegistration:
         ct_from_mr: rigid, for this lesion; holds the correction of the EPI shift where one was found.
         anatomical_ct_from_mr: the same without that correction: for what is seen on undistorted MR.
         uncertainty_mm: bound on the distance between the mapped and the true place.
-        disagreement_mm: 75th percentile of the distances of the independent fits to their geometric median; None
+        disagreement_mm: how far the independent fits lie from their geometric median, as `Vote` says; None
             where nothing was fitted.
         epi_shift_mm: the flag's shift along the phase-encode axis that was corrected; 0 where none was estimated.
         method: in words, for the report.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from psdt_planner.findings import Finding, Level, Who
@@ -30,19 +31,42 @@ LEAST_INFORMATION = 0.2
 """Mutual information below which the MR is hardly of this patient or of this part of the body; a warning, not proof."""
 
 
+@dataclass(frozen=True)
+class Look:
+    """How the body is told on the images that lie still.
+
+    Attributes:
+        body, air: masks ``(k, j, i)`` of the trunk and of what is air-like.
+        outside: what lies beyond the images.
+        span: numbers outside of it tell a registration nothing; None: all tell.
+    """
+
+    body: Callable[[NDArray[np.float32]], NDArray[np.bool_]]
+    air: Callable[[NDArray[np.float32]], NDArray[np.bool_]]
+    outside: float
+    span: tuple[float, float] | None
+
+
+AS_CT = Look(ct_body, ct_air, -1000.0, HU_RANGE)
+AS_MR = Look(mr_body, mr_air, 0.0, None)
+
+
 @dataclass(frozen=True, eq=False)
 class _Level:
     """CT and MR on LPS lattices of one spacing, with the voxels that may be used."""
 
     ct: Image
     mr: Image
+    look: Look
 
 
 Mapper = Callable[[Callable[[Start], tuple[float, Rigid]], Iterable[Start]], Iterable[tuple[float, Rigid]]]
 """As the built-in ``map``; one that works in threads gives the same result sooner."""
 
 
-def register_whole_body(ct: Volume, mr: Volume, *, seed: int, mapper: Mapper = map) -> CaseRegistration:
+def register_whole_body(
+    ct: Volume, mr: Volume, *, seed: int, mapper: Mapper = map, look: Look = AS_CT
+) -> CaseRegistration:
     """The rigid ``ct_from_mr`` of the whole body, without any prior knowledge of where the CT lies in the MR.
 
     Args:
@@ -50,12 +74,13 @@ def register_whole_body(ct: Volume, mr: Volume, *, seed: int, mapper: Mapper = m
         mr: anatomical MR (T1-weighted in-phase is best), whole body or a part that holds the CT's.
         seed: of the samples that the fits draw; same seed, same bytes.
         mapper: how the starts are gone through.
+        look: how the body is told on what stands for the CT; of two exams `AS_MR`.
 
     The result carries ``registration-failed`` (hold) where nothing overlaps, ``registration-ambiguous`` (hold) where
     two places along the body fit alike, and ``registration-weak`` (warn) where even the best fits badly.
     """
-    middle = _level(ct, mr, MIDDLE_MM)
-    rough = _level(_volume(middle.ct, ct), _volume(middle.mr, mr), COARSE_MM)
+    middle = _level(ct, mr, MIDDLE_MM, look)
+    rough = _level(_volume(middle.ct, ct), _volume(middle.mr, mr), COARSE_MM, look)
     candidates = _candidates(rough)
     if not candidates:
         return _failed(ct, mr)
@@ -81,10 +106,10 @@ def register_whole_body(ct: Volume, mr: Volume, *, seed: int, mapper: Mapper = m
     )
 
 
-def _level(ct: Volume, mr: Volume, spacing_mm: float) -> _Level:
-    ct_grid, ct_array, ct_seen = coarse(ct, spacing_mm, outside=-1000.0)
+def _level(ct: Volume, mr: Volume, spacing_mm: float, look: Look) -> _Level:
+    ct_grid, ct_array, ct_seen = coarse(ct, spacing_mm, outside=look.outside)
     mr_grid, mr_array, mr_seen = coarse(mr, spacing_mm, outside=0.0)
-    return _Level(Image(ct_grid, ct_array, ct_seen), Image(mr_grid, mr_array, mr_seen))
+    return _Level(Image(ct_grid, ct_array, ct_seen), Image(mr_grid, mr_array, mr_seen), look)
 
 
 def _volume(image: Image, like: Volume) -> Volume:
@@ -93,16 +118,17 @@ def _volume(image: Image, like: Volume) -> Volume:
 
 def _masked(level: _Level, margin_mm: float) -> tuple[_Level, Points]:
     """The level with the CT clamped and cut to the body (and a rim), and the centre of the body in the CT."""
-    body = ct_body(level.ct.array)
+    look = level.look
+    body = look.body(level.ct.array)
     rim = ndimage.binary_dilation(body, iterations=max(1, round(margin_mm / level.ct.grid.slice_gap_mm)))
     centre = level.ct.grid.mm_from_index(ndimage.center_of_mass(body))
     seen = level.ct.mask if level.ct.mask is not None else np.ones_like(body)
-    clamped = np.clip(level.ct.array, *HU_RANGE)
-    return _Level(Image(level.ct.grid, clamped, rim & seen), level.mr), centre
+    clamped = level.ct.array if look.span is None else np.clip(level.ct.array, *look.span)
+    return _Level(Image(level.ct.grid, clamped, rim & seen), level.mr, look), centre
 
 
 def _candidates(level: _Level) -> tuple[Start, ...]:
-    ct = profile(ct_body(level.ct.array), ct_air(level.ct.array), level.ct.grid)
+    ct = profile(level.look.body(level.ct.array), level.look.air(level.ct.array), level.ct.grid)
     mr = profile(mr_body(level.mr.array), mr_air(level.mr.array), level.mr.grid)
     return starts(ct, mr)
 

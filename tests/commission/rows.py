@@ -25,7 +25,7 @@ def lesion(**changes: Any) -> LesionRow:
 def case(lesions: Iterable[LesionRow], **changes: Any) -> CaseRow:
     good = CaseRow(
         name="pelvis 1 ×1", region="pelvis", seed=1, size="full", deformation=1.0, status="proposed", codes=(),
-        start_median_mm=3.0, level_share=0.4, level_worst="L1", cpu_s=20.0, wall_s=11.0, read_cpu_s=2.0,
+        refused_for=(), start_median_mm=3.0, level_share=0.4, level_worst="L1", cpu_s=20.0, wall_s=11.0, read_cpu_s=2.0,
         whole_body_cpu_s=6.0, levels_cpu_s=3.0, lesions_cpu_s=12.0, lesions=tuple(lesions),
     )  # fmt: skip
     return replace(good, **changes)

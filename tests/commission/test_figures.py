@@ -114,6 +114,11 @@ def test_held_lesions_count_for_nothing_but_refusals_and_coverage_of_all() -> No
     assert values["covered_all"] == (50.0, 2)
 
 
+def test_every_lesion_of_a_case_that_is_refused_as_a_whole_counts_as_refused() -> None:
+    cases = (case([lesion()] * 3), case([lesion(), held()], refused_for=("registration-wrong-patient",)))
+    assert figure(Rows(cases), "refused").value == pytest.approx(40.0)
+
+
 def test_a_lesion_without_a_transform_is_refused_and_measured_nowhere() -> None:
     nothing = held("case-held", start_mm=None, error_mm=None, t1_error_mm=None, bound_mm=None, disagreement_mm=None)
     found = {f.key: f for f in figures(Rows((case([nothing], start_median_mm=None, level_share=None),)))}

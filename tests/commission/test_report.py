@@ -8,13 +8,26 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from psdt_planner.commission import Made, Rows, Trial, TrialKind, render_html, render_markdown, report_json
+from psdt_planner.commission import (
+    ContourRows,
+    Made,
+    Rows,
+    Trial,
+    TrialKind,
+    contours_section,
+    mapping_section,
+    render_html,
+    render_markdown,
+    report_json,
+)
 from psdt_planner.commission.plots import plots
 from psdt_planner.commission.tables import Table, said, tables
+from tests.commission.contour_rows import CONTOURS, SPOILT
 from tests.commission.rows import GOOD, GOOD_LESIONS, GOOD_TRIALS, case, held, lesion
 from tests.report.test_page import Page
 
@@ -28,6 +41,16 @@ BAD = Rows(
     (*GOOD_TRIALS, Trial(TrialKind.WRONG_PATIENT, "pelvis 3 ×1", False)),
 )  # fmt: skip
 NOTHING = Rows((case([held(error_mm=None, t1_error_mm=None, bound_mm=None, start_mm=None, disagreement_mm=None)]),))
+
+OTHER = ("contours", "validation-contours.md")
+
+
+def page_of(rows: Rows) -> str:
+    return render_html([mapping_section(rows)], MADE)
+
+
+def json_of(rows: Rows) -> dict[str, Any]:
+    return report_json(rows, ContourRows(), [mapping_section(rows)], MADE)
 
 
 def table(rows: Rows, title: str) -> Table:
@@ -105,7 +128,7 @@ def test_numbers_have_the_decimals_that_mean_something(value: float | None, unit
 
 @pytest.fixture(scope="module")
 def html() -> str:
-    return render_html(BAD, MADE)
+    return page_of(BAD)
 
 
 def test_the_page_opens_offline(html: str) -> None:
@@ -135,27 +158,29 @@ def test_the_page_says_what_was_missed_and_that_it_is_synthetic(html: str) -> No
     assert "BARS MISSED" in text
     assert "wrong patient refused (66.7 %)" in text
     assert "two to four times" in text
-    assert "Phantoms: 2 · lesions: 4 · made 2024-01-18 10:15 UTC · psdt 0.1.0" in text
-    good = Page(render_html(GOOD, MADE)).text
+    assert "Phantoms: 2; lesions: 4" in text
+    assert "Made 2024-01-18 10:15 UTC · psdt 0.1.0" in text
+    good = Page(page_of(GOOD)).text
     assert "BARS MET" in good
     assert "Every bar with data is met." in good
 
 
 def test_the_same_rows_give_the_same_page(html: str) -> None:
-    assert render_html(BAD, MADE) == html
-    assert render_html(GOOD, MADE) != html
+    assert page_of(BAD) == html
+    assert page_of(GOOD) != html
 
 
 def test_a_run_in_which_nothing_was_mapped_has_a_page_without_plots() -> None:
     assert plots(NOTHING) == ()
-    assert Page(render_html(NOTHING, MADE)).attributes("img", "src") == []
+    assert Page(page_of(NOTHING)).attributes("img", "src") == []
     assert len(plots(Rows((case([held()]),)))) == 4, "held lesions alone can be drawn"
     assert len(plots(Rows((case([lesion(disagreement_mm=0.0)]),)))) == 4
 
 
 def test_markdown_has_every_table() -> None:
-    text = render_markdown(BAD, MADE)
-    assert text.startswith("# Validation\n\nMade by `psdt commission --out DIR --seeds 1` with psdt 0.1.0")
+    text = render_markdown(mapping_section(BAD), MADE, OTHER)
+    assert text.startswith("# Validation: mapping\n\nMade by `psdt commission --out DIR --seeds 1` with psdt 0.1.0")
+    assert "contours: [validation-contours.md](validation-contours.md)" in text
     for one in tables(BAD):
         assert f"\n## {one.title}\n" in text
         for row in one.rows:
@@ -164,7 +189,7 @@ def test_markdown_has_every_table() -> None:
 
 
 def test_json_holds_every_row_and_figure() -> None:
-    report = report_json(BAD, MADE)
+    report = json_of(BAD)
     assert json.loads(json.dumps(report, allow_nan=False))["schema"] == 1
     assert (report["made"], report["psdt"]) == ("2024-01-18T10:15:00+00:00", "0.1.0")
     assert report["missed"] == [one["key"] for one in report["figures"] if one["missed"]]
@@ -191,9 +216,31 @@ def test_the_physicists_page_names_every_key_and_every_figure() -> None:
     page = (Path(__file__).parents[2] / "docs" / "physicist.md").read_text(encoding="utf-8")
     _, section = page.split("## Commissioning")
     named = set(re.findall(r"`([a-z0-9_]+)`", section.split("\n## ")[0]))
-    report = report_json(BAD, MADE)
+    sections = [mapping_section(BAD), contours_section(CONTOURS)]
+    report = report_json(BAD, CONTOURS, sections, MADE)
     del report["by_deformation"]
+    assert len(report["figures"]) == sum(len(section.figures) for section in sections)
     assert keys_of(report) | {one["key"] for one in report["figures"]} <= named
+
+
+def test_both_parts_stand_on_one_page_with_one_verdict() -> None:
+    html = Page(render_html([mapping_section(GOOD), contours_section(SPOILT)], MADE))
+    assert html.open == []
+    assert "BARS MISSED" in html.text
+    assert html.text.index("Every bar with data is met.") < html.text.index("Missed bars: CT mask of 4 mm")
+    ids = html.attributes("h3", "id")
+    assert len(set(ids)) == len(ids) == len(tables(GOOD)) + len(contours_section(SPOILT).tables) + 2
+    assert len(html.attributes("img", "src")) == 6
+    report = report_json(GOOD, SPOILT, [mapping_section(GOOD), contours_section(SPOILT)], MADE)
+    assert report["missed"] == ["ct_volume_4"]
+
+
+def test_a_part_that_was_not_run_has_no_rows_and_no_figures() -> None:
+    report = report_json(Rows(()), CONTOURS, [contours_section(CONTOURS)], MADE)
+    assert (report["cases"], report["trials"], report["by_deformation"]) == ([], [], {})
+    assert "starts_right" not in [one["key"] for one in report["figures"]]
+    assert report["contours"]["trips"][0] == {"solid": "ring", "place": 0, "reader": "psdt", "dice": 0.99}
+    assert json_of(BAD)["contours"] == {"masks": (), "flags": (), "trips": ()}
 
 
 def test_rows_of_several_deformations_keep_their_order() -> None:

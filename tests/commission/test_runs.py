@@ -150,9 +150,11 @@ def test_one_vertebra_has_no_next() -> None:
         ((), False),
         ((Finding("lesion-uncertain", Level.HOLD, ".", lesion="L1"),), False),
         ((Finding("registration-weak", Level.WARN, "."),), False),
+        ((Finding("progressive-sites-over-limit", Level.HOLD, "."),), False),
         ((Finding("registration-wrong-patient", Level.HOLD, "."),), True),
+        ((Finding("level-off", Level.HOLD, "."),), True),
     ],
-    ids=["nothing", "one-lesion", "a-warning", "the-case"],
+    ids=["nothing", "one-lesion", "a-warning", "something-else", "the-case", "its-level"],
 )
 def test_a_wrong_patient_is_noticed_where_the_case_is_held(findings: tuple[Finding, ...], noticed: bool) -> None:
     trial = wrong_patient_trial(JOB, plan_of(findings=findings))
@@ -201,7 +203,7 @@ def psdt(*words: str | Path) -> int:
 
 def test_one_small_phantom_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, page = tmp_path / "report", tmp_path / "validation.md"
-    words = "--seeds 1 --first 2 --size small --region short-lumbar --deformation 1 --pairs 0"
+    words = "--only mapping --seeds 1 --first 2 --size small --region short-lumbar --deformation 1 --pairs 0"
     status = psdt("commission", "--out", out, *words.split(), "--jobs", "1", "--markdown", page)
     printed = capsys.readouterr()
     report = json.loads((out / "commission.json").read_text(encoding="utf-8"))
@@ -217,11 +219,12 @@ def test_one_small_phantom_from_end_to_end(tmp_path: Path, capsys: pytest.Captur
             assert abs(lesion["error_mm"] - lesion["t1_error_mm"]) <= lesion["epi_left_mm"] + 4.0
     assert 0 < case["read_cpu_s"] + case["whole_body_cpu_s"] < case["cpu_s"]
     html = Page((out / "commission.html").read_text(encoding="utf-8"))
-    assert "Phantoms: 1 · lesions: 3" in html.text
+    assert "Phantoms: 1; lesions: 3" in html.text
     assert (
-        "psdt commission --out DIR --seeds 1 --first 2 --size small --region short-lumbar --deformation 1 --pairs 0"
-        in (page.read_text(encoding="utf-8"))
+        "psdt commission --out DIR --seeds 1 --first 2 --size small --region short-lumbar --deformation 1 --pairs 0 "
+        "--only mapping" in page.read_text(encoding="utf-8")
     )
+    assert [path.name for path in tmp_path.glob("*.md")] == ["validation.md"]
 
 
 def test_the_help_shows_an_example_that_runs_in_minutes(capsys: pytest.CaptureFixture[str]) -> None:
