@@ -14,17 +14,25 @@ from typing import Any
 
 from pydicom import Dataset
 
+from psdt_planner.dicom import csa
 from psdt_planner.dicom.attributes import UNDECODABLE, number, text_or_empty, words
+from psdt_planner.dicom.private import has_creators, private_groups, private_values
 from psdt_planner.errors import InputError
 
 B_VALUE_DIGITS = 2
 """b-values are rounded to 0.01 s/mm2: some scanners number repeated volumes in the third decimal."""
+
+LARGEST_S_PER_MM2 = 50_000.0
+"""No scanner reaches this b-value; a larger number is something else."""
 
 GE_OFFSET = 1_000_000_000
 """GE adds this to the b-value of some sequences."""
 
 SIEMENS_SEQUENCE_NAME = re.compile(r"^\*?ep_b(\d+)(t|#\d+)?$")
 """One b-value, as in ``*ep_b800t`` or ``ep_b1000#12``; ``*ep_b50_800`` names the range of a derived map instead."""
+
+CANON_COMMENT = re.compile(r"^b=(\d+(?:\.\d+)?)\(")
+"""The b-value and direction in the comments of Canon's version 6.0, as in ``b=1500(0.2,-0.5,0.8)``."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +82,14 @@ def _float64(raw: Any) -> float:
     return float(struct.unpack("<d", raw)[0]) if isinstance(raw, bytes) else _first_text_number(raw)
 
 
+def _csa_number(raw: Any) -> float:
+    """B_value of the CSA header of an image, which some exports keep where they drop (0019,xx0C)."""
+    return float(csa.parse(raw)["B_value"][0])
+
+
 PRIVATE_ENCODINGS = (
     PrivateEncoding("SIEMENS MR HEADER", 0x0019, 0x0C, "SIEMENS", _first_text_number),
+    PrivateEncoding(csa.CREATOR, csa.GROUP, csa.IMAGE_HEADER, "SIEMENS", _csa_number),
     PrivateEncoding("GEMS_PARM_01", 0x0043, 0x39, "GE MEDICAL", _ge_number),
     PrivateEncoding("Philips Imaging DD 001", 0x2001, 0x03, "PHILIPS", _float32),
     PrivateEncoding("Image Private Header", 0x0065, 0x09, "UIH", _float64),
@@ -89,15 +103,23 @@ def b_value(ds: Dataset) -> BValue | None:
     """The b-value that one image states itself; None where it states none."""
     if "DiffusionBValue" in ds:
         try:
-            return _rounded(number(ds, "DiffusionBValue"), "(0018,9087) DiffusionBValue")
+            stated = _rounded(number(ds, "DiffusionBValue"), "(0018,9087) DiffusionBValue")
         except InputError:
-            pass
-    for encoding in PRIVATE_ENCODINGS:
+            stated = None
+        if stated is not None:
+            return stated
+    groups = private_groups(ds)
+    for encoding in (one for one in PRIVATE_ENCODINGS if one.group in groups):
         found = _private(ds, encoding)
         if found is not None:
             return found
     named = SIEMENS_SEQUENCE_NAME.match(text_or_empty(ds, "SequenceName"))
-    return _rounded(float(named.group(1)), "(0018,0024) SequenceName") if named else None
+    if named:
+        return _rounded(float(named.group(1)), "(0018,0024) SequenceName")
+    commented = CANON_COMMENT.match(text_or_empty(ds, "ImageComments"))
+    if commented and text_or_empty(ds, "Manufacturer").upper().startswith(ABSENT_IS_ZERO):
+        return _rounded(float(commented.group(1)), "(0020,4000) ImageComments")
+    return None
 
 
 def series_b_values(images: Sequence[Dataset]) -> Mapping[int, BValue]:
@@ -115,15 +137,22 @@ def series_b_values(images: Sequence[Dataset]) -> Mapping[int, BValue]:
 
 
 def _rounded(s_per_mm2: float, source: str) -> BValue | None:
-    return BValue(abs(round(s_per_mm2, B_VALUE_DIGITS)), source) if s_per_mm2 >= 0 else None
+    possible = 0.0 <= s_per_mm2 <= LARGEST_S_PER_MM2
+    return BValue(abs(round(s_per_mm2, B_VALUE_DIGITS)), source) if possible else None
 
 
 def _private(ds: Dataset, encoding: PrivateEncoding) -> BValue | None:
-    name = encoding.name
     try:
-        raw = ds.private_block(encoding.group, encoding.creator)[encoding.offset].value
-    except KeyError:
-        raw, name = _without_creator(ds, encoding), f"{name}, creator removed, by manufacturer"
+        for raw in private_values(ds, encoding.group, encoding.creator, encoding.offset):
+            if (found := _decoded(raw, encoding, encoding.name)) is not None:
+                return found
+        raw = _without_creator(ds, encoding)
+        return _decoded(raw, encoding, f"{encoding.name}, creator removed, by manufacturer")
+    except UNDECODABLE:
+        return None
+
+
+def _decoded(raw: Any, encoding: PrivateEncoding, name: str) -> BValue | None:
     try:
         return None if raw in (None, "", b"") else _rounded(encoding.decode(raw), name)
     except (*UNDECODABLE, IndexError):
@@ -134,8 +163,7 @@ def _without_creator(ds: Dataset, encoding: PrivateEncoding) -> Any:
     tag = (encoding.group, 0x1000 + encoding.offset)
     if tag not in ds or not text_or_empty(ds, "Manufacturer").upper().startswith(encoding.manufacturer):
         return None
-    creators = any((encoding.group, 0x10 + block) in ds for block in range(0xF0))
-    return None if creators else ds[tag].value
+    return None if has_creators(ds, encoding.group) else ds[tag].value
 
 
 def is_diffusion_marked(ds: Dataset) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import struct
 import warnings
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +18,10 @@ from typing import BinaryIO
 from pydicom import Dataset, FileDataset, config, dcmread
 from pydicom.dataelem import RawDataElement
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from psdt_planner.dicom.attributes import UNDECODABLE, text_or_empty
+from psdt_planner.dicom.plain_headers import read_plain
 from psdt_planner.errors import InputError
 from psdt_planner.findings import Finding, Level
 
@@ -26,6 +29,7 @@ UNREADABLE = (*UNDECODABLE, InvalidDicomError, EOFError, OSError, zlib.error, Re
 """What reading bytes that are no sound DICOM file raises."""
 
 PIXEL_ELEMENTS = {(0x7FE0, 0x0008): 4, (0x7FE0, 0x0009): 8, (0x7FE0, 0x0010): 4}
+PIXEL_DATA = (0x7FE0, 0x0010)
 SEQUENCE_DELIMITER = (0xFFFE, 0xE0DD)
 ITEM = (0xFFFE, 0xE000)
 UNDEFINED_LENGTH = 0xFFFFFFFF
@@ -49,13 +53,22 @@ class InputFile:
 class Header:
     """A DICOM object without its pixels, and the file to get them from.
 
-    ``rivals`` are the files that hold the same instance with other bytes.
+    ``rivals`` are the files that hold the same instance with other bytes. Of one plane of an object that holds many,
+    ``plane`` is its number from 0 among the object's frames or tiles, and ``dataset`` is what the object says of it.
+    ``pixels_at`` is where in the file its pixels begin, where they are neither compressed nor deflated.
     """
 
     dataset: Dataset
     path: Path
     file: InputFile
     rivals: tuple[InputFile, ...] = ()
+    plane: int | None = None
+    pixels_at: int | None = None
+
+    @property
+    def name(self) -> tuple[str, int]:
+        """SOP Instance UID and number of the plane: what tells any two images apart, and orders them."""
+        return self.file.sop_instance_uid, -1 if self.plane is None else self.plane
 
 
 @contextmanager
@@ -69,6 +82,18 @@ def quiet() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """While many objects are made that all stay: Python would look through them for garbage again and again."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
 def read_headers(
     paths: Sequence[Path], *, progress: Callable[[int, int], None] | None = None
 ) -> tuple[tuple[Header, ...], tuple[Finding, ...]]:
@@ -76,24 +101,29 @@ def read_headers(
 
     An instance that came twice with the same bytes counts once; with other bytes it is the finding
     ``duplicate-conflicting`` and one copy stands for it. Garbage, truncated and empty files are findings
-    ``file-unreadable``.
+    ``file-unreadable``. Tables (``.csv``) are passed over: whoever reads them says so.
 
     Raises:
         InputError: a path does not exist.
     """
-    files = _walk(paths)
+    files = [path for path in _walk(paths) if path.suffix.lower() != ".csv"]
     headers: list[Header] = []
     findings: list[Finding] = []
-    for done, path in enumerate(files, start=1):
-        with quiet():
+    # Hashes are made beside: hashing needs no part of Python's own lock.
+    with quiet(), warnings.catch_warnings(record=True) as caught, ThreadPoolExecutor(1) as pool:
+        warnings.simplefilter("always")
+        digests = [pool.submit(_sha256, path) for path in files]
+        for done, (path, digest) in enumerate(zip(files, digests, strict=True), start=1):
             try:
-                dataset, digest = _parse(path)
+                caught.clear()
+                dataset, pixels_at = _parse(path, caught)
+                file = _input_file(path.name, digest.result(), dataset)
             except UNREADABLE as error:
                 findings.append(_unreadable(path, error))
             else:
-                headers.append(Header(dataset, path, _input_file(path.name, digest, dataset)))
-        if progress is not None:
-            progress(done, len(files))
+                headers.append(Header(dataset, path, file, pixels_at=pixels_at))
+            if progress is not None:
+                progress(done, len(files))
     unique, conflicts = _without_duplicates(headers)
     return unique, (*sorted(findings, key=lambda finding: finding.message), *conflicts)
 
@@ -119,18 +149,22 @@ class _UnsoundError(ValueError):
     """A DICOM file whose end is missing."""
 
 
-def _parse(path: Path) -> tuple[FileDataset, str]:
-    """The object without its pixels, and the SHA-256 of the file."""
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        file.seek(0)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _parse(path: Path, caught: Sequence[warnings.WarningMessage]) -> tuple[FileDataset, int | None]:
+    """The object without its pixels, and where its plain pixels begin; ``caught`` gets what pydicom warns of."""
+    with path.open("rb") as file:
+        dataset = read_plain(file)
+        if dataset is None:
+            file.seek(0)
             dataset = dcmread(file, stop_before_pixels=True)
         if any(" in file " in str(warning.message) for warning in caught):
             raise _UnsoundError("truncated")
-        _check_end(file, dataset)
-    return dataset, digest
+        pixels_at = _check_end(file, dataset)
+    return dataset, pixels_at
 
 
 def _input_file(name: str, sha256: str, dataset: FileDataset) -> InputFile:
@@ -141,22 +175,26 @@ def _input_file(name: str, sha256: str, dataset: FileDataset) -> InputFile:
     return InputFile(name, sha256, sop_class, instance, series)
 
 
-def _check_end(file: BinaryIO, dataset: FileDataset) -> None:
+def _check_end(file: BinaryIO, dataset: FileDataset) -> int | None:
     """Hold the file's length against what its elements promise; `dcmread` itself lets a missing end pass.
+
+    Gives back where in the file plain pixels begin.
 
     Raises:
         _UnsoundError: the last element before the pixels, or the pixels, are cut short, or an image has none.
     """
-    if dataset.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-        return  # zlib has found the end
+    if text_or_empty(dataset.file_meta, "TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        return None  # zlib has found the end
     size = file.seek(0, 2) if (at := file.tell()) >= 0 else 0
     if at < size:
         file.seek(at)
-        _check_pixels(file, dataset, size)
-    elif _last_element_is_short(dataset, file):
+        return _check_pixels(file, dataset, size)
+    if _last_element_is_short(dataset, file):
         raise _UnsoundError("truncated")
-    elif "Rows" in dataset and "BitsAllocated" in dataset:
+    named = UID(text_or_empty(dataset.file_meta, "MediaStorageSOPClassUID")).name
+    if ("Rows" in dataset and "BitsAllocated" in dataset) or named.endswith("Image Storage"):
         raise _UnsoundError("truncated: an image without its pixels")
+    return None
 
 
 def _last_element_is_short(dataset: Dataset, file: BinaryIO) -> bool:
@@ -168,18 +206,20 @@ def _last_element_is_short(dataset: Dataset, file: BinaryIO) -> bool:
     return len(last.value or b"") < last.length or any(file.read())
 
 
-def _check_pixels(file: BinaryIO, dataset: FileDataset, size: int) -> None:
+def _check_pixels(file: BinaryIO, dataset: FileDataset, size: int) -> int | None:
     order = "<" if dataset.original_encoding[1] else ">"
     group, element = struct.unpack(f"{order}HH", file.read(4))
     if (group, element) not in PIXEL_ELEMENTS:
         raise _UnsoundError("truncated")
-    if dataset.file_meta.get("TransferSyntaxUID") != ImplicitVRLittleEndian:
+    if text_or_empty(dataset.file_meta, "TransferSyntaxUID") != ImplicitVRLittleEndian:
         file.read(4)
     (length,) = struct.unpack(f"{order}I", file.read(4))
     if length != UNDEFINED_LENGTH and file.tell() + length > size:
         raise _UnsoundError("truncated: its pixels are cut short")
     if length == UNDEFINED_LENGTH:
         _check_fragments(file, size)
+        return None
+    return file.tell() if (group, element) == PIXEL_DATA else None
 
 
 def _check_fragments(file: BinaryIO, size: int) -> None:

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from io import BytesIO
+from io import SEEK_END, BytesIO
+from types import MappingProxyType
 
-from pydicom import Dataset, dcmwrite
+from pydicom import Dataset, dcmread
 from pydicom.charset import convert_encodings
 from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset, write_file_meta_info
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID, ImplicitVRLittleEndian, generate_uid
 
 from psdt_planner import __version__
+from psdt_planner.destination import CharacterSet
 from psdt_planner.dicom import attributes
-from psdt_planner.errors import FaultError, GeometryError, InputError
+from psdt_planner.errors import ConfigurationError, FaultError, GeometryError, InputError
+from psdt_planner.structures import shortened
 
 MANUFACTURER = "psdt"
+
+UTF_8 = "ISO_IR 192"
+
+NOTHING: Mapping[int, bytes] = MappingProxyType({})
 
 TYPE_2 = (
     "PatientName",
@@ -93,15 +102,17 @@ def one_series(headers: Sequence[Dataset]) -> Dataset:
     if not headers:
         raise InputError("no image to refer to")
     first = headers[0]
+    series = {keyword: attributes.text(first, keyword) for keyword in ("StudyInstanceUID", "SeriesInstanceUID")}
+    patient, frame = attributes.text_or_empty(first, "PatientID"), attributes.text(first, "FrameOfReferenceUID")
     for header in headers:
         for keyword in ("SOPClassUID", "SOPInstanceUID", "FrameOfReferenceUID"):
             attributes.text(header, keyword)
-        for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
-            if attributes.text(header, keyword) != attributes.text(first, keyword):
+        for keyword, uid in series.items():
+            if attributes.text(header, keyword) != uid:
                 raise InputError(f"images with different {keyword}", where=attributes.where_of(header))
-        if attributes.text_or_empty(header, "PatientID") != attributes.text_or_empty(first, "PatientID"):
+        if attributes.text_or_empty(header, "PatientID") != patient:
             raise InputError("images of different patients", where=attributes.where_of(header))
-        if header.FrameOfReferenceUID != first.FrameOfReferenceUID:
+        if attributes.text(header, "FrameOfReferenceUID") != frame:
             raise GeometryError("images in different frames of reference", where=attributes.where_of(header))
     return first
 
@@ -136,17 +147,56 @@ def describe_series(dataset: Dataset, stamp: Stamp, *, modality: str, number: in
     dataset.SoftwareVersions = __version__
 
 
-def choose_character_set(dataset: Dataset, ct: Dataset, texts: Iterable[str]) -> None:
-    """The CT's character set where it can write our texts too, so that names stay as they came; else UTF-8."""
+def choose_character_set(dataset: Dataset, ct: Dataset, texts: Iterable[str], rule: CharacterSet = "keep") -> None:
+    """The character set that the rule asks for; ``keep`` is the CT's where it can write our texts too, else UTF-8.
+
+    To be chosen before anything is copied. What a forced character set lacks of our own words, `spelled` spells out; a
+    patient's name is never spelled otherwise.
+
+    Raises:
+        ConfigurationError: the forced character set cannot write what is copied from the CT.
+    """
+    if rule != "keep":
+        _check_copied(ct, rule)
+        dataset.SpecificCharacterSet = rule
+        return
     stated = ct.get("SpecificCharacterSet") or None
-    encodings = convert_encodings(
-        list(stated) if isinstance(stated, Sequence) and not isinstance(stated, str) else stated
-    )
-    chosen = stated if all(_writable(text, encodings) for text in texts) else "ISO_IR 192"
+    encodings = _encodings(ct)
+    chosen = stated if all(_writable(text, encodings) for text in texts) else UTF_8
     if chosen is None:
         dataset.pop("SpecificCharacterSet", None)
     else:
         dataset.SpecificCharacterSet = chosen
+
+
+def spelled(text: str, dataset: Dataset, longest: int) -> str:
+    """Our own words as the dataset's character set can write them, cut to a length.
+
+    A letter that it lacks is spelled by its number (``&#1086;``), so that nothing is lost; a cut shows as ``[...]``.
+    """
+    if not text.isascii():
+        encoding = _encodings(dataset)[0]
+        encoding = "ascii" if encoding == "iso8859" else encoding
+        text = text.encode(encoding, "xmlcharrefreplace").decode(encoding)
+    return shortened(text, longest)
+
+
+def _check_copied(ct: Dataset, rule: CharacterSet) -> None:
+    encodings = convert_encodings(rule)
+    for keyword in (*TYPE_2, *TYPE_3):
+        if keyword in ct and not _writable(str(ct[keyword].value), encodings):
+            raise ConfigurationError(
+                f"the destination's character set {rule} cannot write {keyword}",
+                where=attributes.where_of(ct),
+                todo="Let the destination keep the CT's character set.",
+            )
+
+
+def _encodings(dataset: Dataset) -> list[str]:
+    """Python's names of a dataset's character sets."""
+    stated = dataset.get("SpecificCharacterSet") or None
+    several = isinstance(stated, Sequence) and not isinstance(stated, str)
+    return list(convert_encodings(list(stated) if several and stated is not None else stated))
 
 
 def _writable(text: str, encodings: list[str]) -> bool:
@@ -168,19 +218,42 @@ def reference(header: Dataset) -> Dataset:
     return item
 
 
-def sealed(dataset: Dataset, stamp: Stamp, role: str) -> bytes:
+def sealed(dataset: Dataset, stamp: Stamp, role: str, ready: Mapping[int, bytes] = NOTHING) -> bytes:
     """The whole file, Implicit VR Little Endian, with series and instance UIDs made from stamp, role and content.
 
-    Since the content is part of the UIDs, changed content can never go out under a UID that was used before.
+    Since the content is part of the UIDs, changed content can never go out under a UID that was used before. ``ready``
+    holds elements that are encoded already, by tag.
     """
     dataset.SeriesInstanceUID = dataset.SOPInstanceUID = stamp.uid(role)
-    digest = hashlib.sha256(_encoded(dataset)).hexdigest()
+    digest = hashlib.sha256(_file(dataset, ready)).hexdigest()
     dataset.SeriesInstanceUID = stamp.uid(role, "series", digest)
     dataset.SOPInstanceUID = stamp.uid(role, "instance", digest)
-    return _encoded(dataset)
+    return _file(dataset, ready)
 
 
-def _encoded(dataset: Dataset) -> bytes:
+def instance_uid(data: bytes) -> str:
+    """SOPInstanceUID of a file of ours.
+
+    Raises:
+        MissingAttributeError: it states none.
+    """
+    return attributes.text(dcmread(BytesIO(data), specific_tags=["SOPInstanceUID"]), "SOPInstanceUID")
+
+
+def encoded(dataset: Dataset, ready: Mapping[int, bytes] = NOTHING) -> bytes:
+    """A dataset in Implicit VR Little Endian, with elements that are encoded already in their places."""
+    character_set = dataset.get("SpecificCharacterSet") or "iso8859"
+    ends = [*sorted(ready), None]
+    parts = []
+    for first, last in zip([0, *ends], ends, strict=False):
+        buffer = DicomBytesIO()
+        buffer.is_implicit_VR, buffer.is_little_endian = True, True
+        write_dataset(buffer, dataset[first:last], character_set)
+        parts += [buffer.getvalue(), b"" if last is None else ready[last]]
+    return b"".join(parts)
+
+
+def _file(dataset: Dataset, ready: Mapping[int, bytes]) -> bytes:
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\x00\x01"
     meta.MediaStorageSOPClassUID = UID(dataset.SOPClassUID)
@@ -188,7 +261,7 @@ def _encoded(dataset: Dataset) -> bytes:
     meta.TransferSyntaxUID = ImplicitVRLittleEndian
     meta.ImplementationClassUID = PYDICOM_IMPLEMENTATION_UID
     meta.ImplementationVersionName = f"PSDT {__version__}"
-    dataset.file_meta = meta
-    buffer = BytesIO()
-    dcmwrite(buffer, dataset, enforce_file_format=True)
-    return buffer.getvalue()
+    buffer = DicomBytesIO(b"\0" * 128 + b"DICM")
+    buffer.seek(0, SEEK_END)
+    write_file_meta_info(buffer, meta, enforce_standard=True)
+    return bytes(buffer.getvalue()) + encoded(dataset, ready)

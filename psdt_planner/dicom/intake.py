@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydicom import Dataset
 
+from psdt_planner.dicom.assembly import about_acquisition, about_stations, acquisition_criteria
 from psdt_planner.dicom.attributes import text_or_empty
-from psdt_planner.dicom.files import Header, InputFile, quiet, read_headers
-from psdt_planner.dicom.flags import ImageIndex, compared
+from psdt_planner.dicom.courses import Courses, earlier_cts, read_courses
+from psdt_planner.dicom.csv_in import read_table, tables_among
+from psdt_planner.dicom.exams import MARKING, Exams, about_exams, as_prior, exams_among
+from psdt_planner.dicom.files import Header, InputFile, quiet, read_headers, uncollected
+from psdt_planner.dicom.flags import Flags, ImageIndex, at_edge, together
 from psdt_planner.dicom.kinds import KIND_OF_CLASS, MAPPING_KINDS, is_localizer
 from psdt_planner.dicom.patients import compare_patients
 from psdt_planner.dicom.references import Reference, references
 from psdt_planner.dicom.registration_in import KnownImages, read_registration
 from psdt_planner.dicom.registration_out import ReferredImage
 from psdt_planner.dicom.rtstruct_in import read_structure_set
-from psdt_planner.dicom.seg_in import read_segmentation
-from psdt_planner.dicom.series import Series, VolumeStack, group, is_single_frame, stacks_of
-from psdt_planner.dicom.volumes import AdcUnit, AdcUnitError, read_volume
+from psdt_planner.dicom.seg_in import read_segmentation, segment_numbers
+from psdt_planner.dicom.series import Series, VolumeStack, group, stacks_of
+from psdt_planner.dicom.sr_in import read_report, segment_notes
+from psdt_planner.dicom.volumes import AdcUnit, AdcUnitAmbiguousError, AdcUnitError, read_volume
+from psdt_planner.dwi import whole_exam
 from psdt_planner.errors import InputError
 from psdt_planner.exam import Exam, ImportedRegistration, Organ
 from psdt_planner.findings import Finding, Level
 from psdt_planner.images import Kind, Volume
-from psdt_planner.lesions import FlaggedLesion
+from psdt_planner.lesions import FlaggedLesion, FlaggedPoint
 
 IMAGE_KINDS = (Kind.CT, Kind.MR_OTHER, Kind.PET)
+
+THREADS = 2
+"""Series whose pixels are read at a time: most of that is done without Python's own lock."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +109,13 @@ class _Marks:
     """What the objects that refer to images say."""
 
     flags: tuple[FlaggedLesion, ...]
+    points: tuple[FlaggedPoint, ...]
     organs: tuple[Organ, ...]
     registrations: tuple[ImportedRegistration, ...]
     findings: tuple[Finding, ...]
     flag_items: int
+    prior: tuple[FlaggedLesion, ...]
+    tables: tuple[InputFile, ...]
 
 
 def read_inputs(paths: Sequence[Path], *, progress: Callable[[int, int], None] | None = None) -> Intake:
@@ -114,17 +127,21 @@ def read_inputs(paths: Sequence[Path], *, progress: Callable[[int, int], None] |
     Raises:
         InputError: a path does not exist.
     """
-    with quiet():
+    with quiet(), uncollected():
         headers, unreadable = read_headers(paths, progress=progress)
         series, nameless = group(headers)
         series, chosen = _with_planning_ct(series)
-        images = tuple(_read_images(one) for one in series if KIND_OF_CLASS.get(one.sop_class_uid) in IMAGE_KINDS)
-        marks = _read_marks(series, _index(images))
-        about_files = [*unreadable, *chosen, *_unidentified(nameless), *_not_read(series), *_patients(series)]
-        about_files += _on_prior(series, marks.flags)
+        older = earlier_cts(series)
+        with ThreadPoolExecutor(THREADS) as pool:
+            of_images = [one for one in series if KIND_OF_CLASS.get(one.sop_class_uid) in IMAGE_KINDS]
+            images = tuple(pool.map(lambda one: _read_images(one, wanted=one.uid in older), of_images))
+        exams, courses = exams_among(series), read_courses(series)
+        marks = _read_marks(series, _index(series, images), tables_among(paths), exams)
+        about_files = [*unreadable, *chosen, *_unidentified(nameless), *_patients(series)]
+        about_files += about_exams(exams, marks.flags, marks.prior)
         about_images = [finding for one in images for finding in one.findings]
-        exam = _exam(images, marks, [*about_files, *about_images])
-        files = [file for header in headers for file in (header.file, *header.rivals)]
+        exam = _exam(images, marks, [*about_files, *about_images], exams, courses)
+        files = [*marks.tables, *(file for header in headers for file in (header.file, *header.rivals))]
         return Intake(
             exam=exam,
             ct_headers=_ct_headers(images),
@@ -137,8 +154,13 @@ def read_inputs(paths: Sequence[Path], *, progress: Callable[[int, int], None] |
 
 
 def _with_planning_ct(series: Sequence[Series]) -> tuple[tuple[Series, ...], list[Finding]]:
-    """The series, with the only CT that is no localizer as the planning CT. Which of two is meant is never guessed."""
+    """The series, with the only CT that is no localizer, nor that of an earlier course, as the planning CT.
+
+    Which of two is meant is never guessed.
+    """
+    older = earlier_cts(series)
     ct = [one for one in series if one.kind is Kind.CT and not is_localizer(one.headers[0].dataset)]
+    ct = [one for one in ct if one.uid not in older]
     if len(ct) == 1:
         return tuple(one.as_planning_ct() if one is ct[0] else one for one in series), []
     if not ct:
@@ -158,24 +180,25 @@ def _referred_by(ct: Series, series: Sequence[Series]) -> str:
     return f"referred to by {', '.join(by)}" if by else "nothing refers to it"
 
 
-def _read_images(series: Series) -> _Images:
+def _read_images(series: Series, *, wanted: bool) -> _Images:
+    """What can be read of a series; a CT beside the planning CT only where it is ``wanted``."""
     if series.kind is Kind.PET:
         return _Images(series)
-    if not is_single_frame(series):
+    if series.unread:
         level = Level.HOLD if series.kind is Kind.PLANNING_CT else Level.WARN
-        message = f"series {series.uid}: multi-frame and mosaic images are not read yet"
+        message = f"series {series.uid}: its images cannot be taken apart into slices: {series.unread}"
         return _Images(series, findings=(Finding("multi-frame-unread", level, message),))
     stacks, odd = stacks_of(series)
     findings, volumes, adc = list(odd), [], None
     for one in stacks:
-        if one.stack.grid is None or one.kind not in (*MAPPING_KINDS, Kind.PLANNING_CT):
+        if one.stack.grid is None or not (wanted or one.kind in (*MAPPING_KINDS, Kind.PLANNING_CT)):
             continue
         try:
             volume, unit = read_volume(one, one.stack.grid, series.uid)
         except AdcUnitError as error:
-            findings.append(
-                Finding("adc-unit-unknown", Level.WARN, f"series {series.uid}: {error}; the map is not used")
-            )
+            ambiguous = isinstance(error, AdcUnitAmbiguousError)
+            code, level = ("adc-unit-ambiguous", Level.HOLD) if ambiguous else ("adc-unit-unknown", Level.WARN)
+            findings.append(Finding(code, level, f"series {series.uid}: {error}; the map is not used"))
         except InputError as error:
             findings.append(Finding("pixels-unreadable", Level.HOLD, f"series {series.uid}: {error}"))
         else:
@@ -184,7 +207,7 @@ def _read_images(series: Series) -> _Images:
     return _Images(series, stacks, tuple(volumes), adc, tuple(findings))
 
 
-def _index(images: Sequence[_Images]) -> ImageIndex:
+def _index(series: Sequence[Series], images: Sequence[_Images]) -> ImageIndex:
     planning = [one.series.uid for one in images if one.series.kind is Kind.PLANNING_CT]
     return ImageIndex(
         kinds={one.series.uid: one.series.kind for one in images},
@@ -194,36 +217,68 @@ def _index(images: Sequence[_Images]) -> ImageIndex:
             header.file.sop_instance_uid: one.series.uid for one in images for header in one.series.headers
         },
         planning_ct_uid=planning[0] if planning else "",
+        headers={header.file.sop_instance_uid: header for one in images for header in one.series.headers},
+        segments=frozenset(
+            (header.file.sop_instance_uid, number)
+            for one in series
+            if one.kind is Kind.SEG
+            for header in one.headers
+            for number in segment_numbers(header.dataset)
+        ),
     )
 
 
-def _read_marks(series: Sequence[Series], images: ImageIndex) -> _Marks:
-    """Flags, organs and registrations, object by object in order of their SOP Instance UIDs."""
+def _read_marks(series: Sequence[Series], images: ImageIndex, tables: Sequence[Path], exams: Exams) -> _Marks:
+    """Flags, points, organs and registrations, object by object in order of their SOP Instance UIDs, then tables."""
     objects = sorted(
-        ((header, one.kind) for one in series for header in one.headers if one.kind in (Kind.SEG, Kind.RTSTRUCT)),
+        ((header, one.kind) for one in series for header in one.headers if one.kind in MARKING),
         key=lambda item: item[0].file.sop_instance_uid,
     )
-    flags: list[FlaggedLesion] = []
+    objects = [item for item in objects if item[0].file.sop_instance_uid not in exams.left_out]
+    notes = segment_notes(header for header, kind in objects if kind is Kind.SR)
+    found: list[Flags] = []
+    older: list[Flags] = []
     organs: list[Organ] = []
-    findings: list[Finding] = []
-    items = 0
+    files: list[InputFile] = []
     for header, kind in objects:
+        is_prior = header.file.sop_instance_uid in exams.prior_objects
+        first = 1 + sum(one.items for one in (older if is_prior else found))
         if kind is Kind.SEG:
-            read = read_segmentation(header, images, items + 1)
+            read = read_segmentation(header, images, first, notes)
+        elif kind is Kind.SR:
+            read = read_report(header, images, first)
         else:
-            structures = read_structure_set(header, images, items + 1)
+            structures = read_structure_set(header, images, first)
             read = structures.flags
             organs += structures.organs
-        flags += read.lesions
-        findings += read.findings
-        items += read.items
+        (older if is_prior else found).append(as_prior(read) if is_prior else read)
+    for path in tables:
+        table = read_table(path, images, 1 + sum(one.items for one in found))
+        found.append(table.flags)
+        files += [table.file] if table.file else []
+    points = tuple(point for one in found for point in one.points)
+    flags, said = together([flag for one in found for flag in one.lesions], points)
+    prior, said_of_prior = together(
+        [flag for one in older for flag in one.lesions], [point for one in older for point in one.points]
+    )
+    registrations, odd = _read_registrations(series, images)
+    of_each = (finding for one in (*found, *older) for finding in one.findings)
+    findings = (*of_each, *odd, *said, *said_of_prior, *at_edge(flags, images))
+    items = sum(one.items for one in found)
+    return _Marks(flags, points, tuple(organs), registrations, findings, items, prior, tuple(files))
+
+
+def _read_registrations(
+    series: Sequence[Series], images: ImageIndex
+) -> tuple[tuple[ImportedRegistration, ...], list[Finding]]:
     registrations: list[ImportedRegistration] = []
+    findings: list[Finding] = []
     known = _known_images(series, images)
     for header in (header for one in series if one.kind is Kind.REGISTRATION for header in one.headers):
         found, odd = read_registration(header, known)
         registrations += found
         findings += odd
-    return _Marks(tuple(flags), tuple(organs), tuple(registrations), (*findings, *compared(flags)), items)
+    return tuple(registrations), findings
 
 
 def _known_images(series: Sequence[Series], images: ImageIndex) -> KnownImages:
@@ -250,45 +305,34 @@ def _unidentified(nameless: Sequence[Header]) -> list[Finding]:
     ]
 
 
-def _not_read(series: Sequence[Series]) -> list[Finding]:
-    return [
-        Finding("sr-not-read", Level.WARN, f"series {one.uid}: flags in structured reports are not read yet")
-        for one in series
-        if one.kind is Kind.SR
-    ]
-
-
 def _patients(series: Sequence[Series]) -> list[Finding]:
     reference = [one for kind in (Kind.PLANNING_CT, Kind.CT) for one in series if one.kind is kind] or list(series)
     return compare_patients(series, reference[0]) if reference else []
 
 
-def _on_prior(series: Sequence[Series], flags: Sequence[FlaggedLesion]) -> list[Finding]:
-    """Flags drawn on an MR study that is older, by its day, than another MR study among the inputs."""
-    mr = {one.uid: one for one in series if one.is_mr}
-    days = {uid: one.text("StudyDate") or one.text("SeriesDate") for uid, one in mr.items()}
-    newest = max(days.values(), default="")
-    found = []
-    for flag in flags:
-        day = days.get(flag.series_uid, "")
-        if day and day < newest:
-            message = f"{flag.id} was drawn on series {flag.series_uid}, of an older MR study than another input"
-            found.append(Finding("flags-on-prior", Level.HOLD, message, lesion=flag.id))
-    return found
-
-
-def _exam(images: Sequence[_Images], marks: _Marks, findings: Sequence[Finding]) -> Exam:
+def _exam(
+    images: Sequence[_Images], marks: _Marks, findings: Sequence[Finding], exams: Exams, courses: Courses
+) -> Exam:
     volumes = [volume for one in images for volume in one.volumes]
     ct = [volume for volume in volumes if volume.quantity.kind is Kind.PLANNING_CT]
-    mr = tuple(volume for volume in volumes if volume.quantity.kind is not Kind.PLANNING_CT)
-    absent = _absent(mr, marks)
+    mr = tuple(volume for volume in volumes if volume.quantity.kind not in (Kind.PLANNING_CT, Kind.CT))
+    criteria, known = acquisition_criteria(), [one.series.uid for one in images]
+    this, prior = whole_exam(exams.of_this(mr), criteria), exams.prior_exam(marks.prior, mr)
+    of_prior = whole_exam(prior.mr if prior else (), criteria)
+    apart = about_stations((*marks.flags, *marks.points), this.volumes, known)
+    apart += about_stations(marks.prior, of_prior.volumes, known)
+    absent = [*about_acquisition((one.series for one in images), this.volumes), *_absent(this.volumes, marks)]
     return Exam(
         planning_ct=ct[0] if ct else None,
-        mr=mr,
+        mr=this.volumes,
         flags=marks.flags,
         organs=marks.organs,
         registrations=marks.registrations,
-        findings=(*findings, *marks.findings, *absent),
+        findings=(*findings, *marks.findings, *this.findings, *of_prior.findings, *apart, *absent, *courses.findings),
+        points=marks.points,
+        prior=replace(prior, mr=of_prior.volumes) if prior else None,
+        courses=courses.courses,
+        earlier_cts=tuple(volume for volume in volumes if volume.quantity.kind is Kind.CT),
     )
 
 
@@ -319,8 +363,18 @@ def _ct_headers(images: Sequence[_Images]) -> tuple[Dataset, ...]:
 
 
 def _mr_images(series: Sequence[Series]) -> tuple[ReferredImage, ...]:
-    headers = [header.dataset for one in series if one.is_mr for header in one.headers]
-    return tuple(ReferredImage.of(header) for header in headers if text_or_empty(header, "StudyInstanceUID"))
+    """By the UIDs that group objects, which an object that lacks one of its own has from its file meta information."""
+    headers = [header for one in series if one.is_mr for header in one.headers]
+    return tuple(
+        _referred(header, study) for header in headers if (study := text_or_empty(header.dataset, "StudyInstanceUID"))
+    )
+
+
+def _referred(header: Header, study_uid: str) -> ReferredImage:
+    file, ds = header.file, header.dataset
+    frame, patient_id = text_or_empty(ds, "FrameOfReferenceUID"), text_or_empty(ds, "PatientID")
+    uids = file.sop_class_uid, file.sop_instance_uid, file.series_instance_uid
+    return ReferredImage(*uids, study_uid, frame, patient_id)
 
 
 def _summary(series: Series, images: Sequence[_Images]) -> SeriesSummary:

@@ -55,9 +55,6 @@ KIND_OF_CLASS: dict[str, Kind] = {
     RTDoseStorage: Kind.RTDOSE,
 }
 
-SINGLE_FRAME = (CTImageStorage, MRImageStorage)
-"""The image classes that are read to volumes; multi-frame classes are listed with a finding."""
-
 DIFFUSION_KINDS = (Kind.DWI, Kind.DWI_TRACE)
 MAPPING_KINDS = (
     *DIFFUSION_KINDS,
@@ -83,14 +80,49 @@ DIXON_WORDS: tuple[tuple[Kind, frozenset[str], re.Pattern[str]], ...] = (
 )
 """A Dixon image's part: the word of ImageType that says so, and the word in its description where Dixon is named."""
 
-ADC_TEXT = re.compile(r"(^|[\W_])adc($|[\W_])|apparent[\W_]*diffusion")
-NOT_ADC_TEXT = re.compile(r"(^|[\W_])(eadc|exponential)|exp[\W_]*adc")
-CALCULATED_TEXT = re.compile(r"calc[\W_]*b|(^|[\W_])(c|s|syn|synthetic|computed)[\W_]*(dwi|dw)($|[\W_])")
+ADC_TEXT = re.compile(r"(^|[\W_])d?adc($|[\W_\d])|apparent[\W_]*diff|(^|[\W_])(average|avg)[\W_]*dc($|[\W_])")
+"""Words for the apparent diffusion coefficient: GE calls it ``Average DC``, Philips ``dADC``."""
+
+CALCULATED_TEXT = re.compile(
+    r"calc[\W_]*b|(^|[\W_])(c|syn|synth|synthetic|computed|calculated)[\W_]*(dwi|dw|b[\W_]*\d+|b[\W_]*value)($|[\W_\d])"
+)
+SYNTHETIC_TEXT = re.compile(r"(^|[\W_])s[\W_]*(dwi|dw|b[\W_]*\d+|b[\W_]*value)($|[\W_])")
+"""Of a derived image alone: a measured series may be called ``sDWI`` for its single shot."""
+
 DIFFUSION_TEXT = re.compile(r"(^|[\W_])(dwi|dti|dwibs|diff(usion)?)($|[\W_\d])")
 T1_TEXT = re.compile(r"(^|[^a-z0-9])t1($|[^0-9*])")
 T2_TEXT = re.compile(r"(^|[^a-z0-9])t2($|[^0-9*])")
 DIXON_TEXT = re.compile(r"dixon|(^|[\W_])(lava[\W_]*flex|ideal)($|[\W_])")
-PARAMETER_MAPS = frozenset({"FA", "TENSOR", "COLFA", "EXP", "EADC", "MIP", "PROJECTION IMAGE", "CSA MIP"})
+PARAMETER_MAPS = frozenset(
+    {
+        "FA",
+        "TENSOR",
+        "COLFA",
+        "EXP",
+        "EADC",
+        "MD",
+        "MIP",
+        "PROJECTION IMAGE",
+        "CSA MIP",
+        "MPR",
+        "CSA MPR",
+        "REFORMATTED",
+    }
+)
+"""Words of ImageType for maps of something else, and for what was reformatted: no slice of it was measured."""
+
+PARAMETER_TEXT = re.compile(
+    r"(^|[\W_])(fa(?![\W_]*\d)|colfa|fractional[\W_]*anis\w*|relative[\W_]*anis\w*|e[\W_]*adc"
+    r"|exp(onential)?[\W_]*(adc|map|apparent|coeff\w*|diff\w*|atten\w*)|(mean|radial|axial)[\W_]*diffusivity"
+    r"|volume[\W_]*ratio|mip)($|[\W_\d])"
+)
+FLIP_OR_FA_TEXT = re.compile(r"(^|[\W_])fa[\W_]*\d")
+"""Words of a map of something else than diffusion, though it stems from diffusion images; ``FA90`` of a measured image
+is its flip angle."""
+
+TRACE_TEXT = re.compile(r"(^|[\W_])(tracew?|isotropic)($|[\W_])")
+KNOWN_DERIVED = (frozenset({"TRACEW"}), frozenset({"TENSOR_B0"}), frozenset({"DIFFUSION", "NONE"}))
+"""Words of ImageType of derived images that still are b-images: their mean, or without a derived contrast."""
 
 
 def is_localizer(ds: Dataset) -> bool:
@@ -99,24 +131,77 @@ def is_localizer(ds: Dataset) -> bool:
 
 
 def mr_kind(ds: Dataset, *, diffusion: bool) -> Kind:
-    """What an MR image is; ``diffusion`` says whether its series has an image with b > 0 or says so itself."""
+    """What an MR image is; ``diffusion`` says whether its series has an image with b > 0 or says so itself.
+
+    A map is what its ImageType or its words call one: maps carry b-values and the word ORIGINAL, too. What is derived
+    of diffusion images, and nothing says how, is no b-image; `is_unclear` tells of it.
+    """
     kinds = set(words(ds, "ImageType"))
-    told = " ".join((text_or_empty(ds, "SeriesDescription"), text_or_empty(ds, "ProtocolName"))).lower()
+    told = _told(ds)
     if is_localizer(ds) or kinds & PARAMETER_MAPS:
         return Kind.MR_OTHER
-    derived = "DERIVED" in kinds
-    if "ADC" in kinds or (derived and ADC_TEXT.search(told) and not NOT_ADC_TEXT.search(told)):
+    if "ADC" in kinds:
         return Kind.ADC
-    if "CALC_BVALUE" in kinds or (diffusion and derived and CALCULATED_TEXT.search(told)):
+    by_words = _map_by_words(ds, diffusion=diffusion)
+    if by_words is not None:
+        return by_words
+    if "CALC_BVALUE" in kinds:
         return Kind.DWI_CALCULATED
+    if diffusion and _is_trace(ds, kinds):
+        return Kind.DWI_TRACE
     if diffusion:
-        return Kind.DWI_TRACE if _is_trace(ds, kinds) else Kind.DWI
+        return Kind.DWI if _is_measured(kinds) else Kind.MR_OTHER
     return _anatomical_kind(kinds, told)
+
+
+def is_unclear(ds: Dataset) -> bool:
+    """Whether an image of a diffusion series is derived of diffusion images, and nothing says how."""
+    kinds = set(words(ds, "ImageType"))
+    told = bool(is_localizer(ds) or kinds & {*PARAMETER_MAPS, "ADC", "CALC_BVALUE"}) or _is_trace(ds, kinds)
+    return not told and not _is_measured(kinds) and _map_by_words(ds, diffusion=True) is None
+
+
+def is_map_by_words(ds: Dataset) -> bool:
+    """Whether only the description of an image that calls itself original makes it a map."""
+    kinds = set(words(ds, "ImageType"))
+    coded = kinds & {*PARAMETER_MAPS, "ADC", "CALC_BVALUE", "DERIVED"}
+    return not coded and not is_localizer(ds) and _map_by_words(ds, diffusion=True) is not None
+
+
+def _told(ds: Dataset) -> str:
+    return " ".join((text_or_empty(ds, "SeriesDescription"), text_or_empty(ds, "ProtocolName"))).lower()
+
+
+def _map_by_words(ds: Dataset, *, diffusion: bool) -> Kind | None:
+    """What the description makes of an image: a map, a calculated image, or None where it names neither.
+
+    The protocol's name is that of the whole acquisition, and speaks for what was derived of it alone.
+    """
+    kinds = set(words(ds, "ImageType"))
+    derived = "DERIVED" in kinds
+    told = _told(ds) if derived else text_or_empty(ds, "SeriesDescription").lower()
+    coded = "TRACEW" in kinds or (not derived and {"DIFFUSION", "NONE"} <= kinds)
+    if coded and not CALCULATED_TEXT.search(told):
+        return None
+    if not (derived or diffusion):
+        return None
+    if PARAMETER_TEXT.search(told) or (derived and FLIP_OR_FA_TEXT.search(told)):
+        return Kind.MR_OTHER
+    if ADC_TEXT.search(told):
+        return Kind.ADC
+    synthetic = CALCULATED_TEXT.search(told) or (derived and SYNTHETIC_TEXT.search(told))
+    return Kind.DWI_CALCULATED if diffusion and synthetic else None
+
+
+def _is_measured(kinds: set[str]) -> bool:
+    return "DERIVED" not in kinds or any(known <= kinds for known in KNOWN_DERIVED)
 
 
 def _is_trace(ds: Dataset, kinds: set[str]) -> bool:
     name = text_or_empty(ds, "SequenceName")
-    return "TRACEW" in kinds or "ISOTROPIC" in words(ds, "DiffusionDirectionality") or name.endswith("t")
+    if "TRACEW" in kinds or "ISOTROPIC" in words(ds, "DiffusionDirectionality"):
+        return True
+    return name.endswith("t") or ("DERIVED" in kinds and TRACE_TEXT.search(_told(ds)) is not None)
 
 
 def _anatomical_kind(kinds: set[str], told: str) -> Kind:

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pydicom.tag import Tag
+
 from psdt_planner.dicom.attributes import text_or_empty
 from psdt_planner.dicom.files import Header
 from psdt_planner.dicom.series import Series
 from psdt_planner.findings import Finding, Level
+
+STATED = tuple(
+    Tag(keyword)
+    for keyword in ("SpecificCharacterSet", "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate")
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,12 @@ def patient_of(header: Header) -> Patient:
     )
 
 
+def _stated(header: Header) -> tuple[str, ...]:
+    """What of an object tells its patient, before it is decoded: most objects of a series state the same."""
+    elements = (header.dataset.get_item(tag) for tag in STATED)
+    return tuple("" if element is None else str(element.value) for element in elements)
+
+
 def compare_patients(series: Sequence[Series], reference: Series) -> list[Finding]:
     """Differences from the reference series' patient, one finding for each series and kind of difference.
 
@@ -42,7 +55,8 @@ def compare_patients(series: Sequence[Series], reference: Series) -> list[Findin
     expected = patient_of(reference.headers[0])
     findings = []
     for one in series:
-        found = sorted({code for header in one.headers for code in _differences(patient_of(header), expected)})
+        patients = {patient_of(header) for header in {_stated(header): header for header in one.headers}.values()}
+        found = sorted({code for patient in patients for code in _differences(patient, expected)})
         findings += [
             Finding(code, level, f"series {one.uid} ({one.kind}) {_WORDS[code]} series {reference.uid}")
             for code in found

@@ -8,14 +8,20 @@ from io import BytesIO
 from pydicom import Dataset, dcmread
 from pydicom.uid import EncapsulatedPDFStorage
 
+from psdt_planner.destination import CharacterSet
 from psdt_planner.dicom import attributes, identity
 from psdt_planner.dicom.identity import Stamp
 from psdt_planner.errors import FaultError, ReadBackError
 
 SERIES_NUMBER = 903
 
+LONGEST_TITLE = 1024
+"""DocumentTitle (ST)."""
 
-def write_pdf(pdf: bytes, ct_headers: Sequence[Dataset], title: str, stamp: Stamp) -> bytes:
+
+def write_pdf(
+    pdf: bytes, ct_headers: Sequence[Dataset], title: str, stamp: Stamp, *, character_set: CharacterSet = "keep"
+) -> bytes:
     """The document as a file in the planning CT's study, UNVERIFIED, read back before it is returned.
 
     Args:
@@ -23,6 +29,7 @@ def write_pdf(pdf: bytes, ct_headers: Sequence[Dataset], title: str, stamp: Stam
         ct_headers: the planning CT's images; the document says that it derives from them.
         title: DocumentTitle; says PROPOSAL.
         stamp: date, time and UIDs.
+        character_set: the destination's rule.
 
     Raises:
         MissingAttributeError, InputError, GeometryError: the CT's images are of several series or lack UIDs.
@@ -36,7 +43,7 @@ def write_pdf(pdf: bytes, ct_headers: Sequence[Dataset], title: str, stamp: Stam
     ct = identity.one_series(ct_headers)
     dataset = Dataset()
     dataset.SOPClassUID = EncapsulatedPDFStorage
-    identity.choose_character_set(dataset, ct, (title,))
+    identity.choose_character_set(dataset, ct, (title,), character_set)
     identity.copy_patient_and_study(dataset, ct)
     description = "psdt PROPOSAL report"
     identity.describe_series(dataset, stamp, modality="DOC", number=SERIES_NUMBER, description=description)
@@ -47,7 +54,7 @@ def write_pdf(pdf: bytes, ct_headers: Sequence[Dataset], title: str, stamp: Stam
     dataset.BurnedInAnnotation = "YES"
     dataset.VerificationFlag = "UNVERIFIED"
     dataset.SourceInstanceSequence = [identity.reference(header) for header in ct_headers]
-    dataset.DocumentTitle = title
+    dataset.DocumentTitle = identity.spelled(title, dataset, LONGEST_TITLE)
     dataset.ConceptNameCodeSequence = []
     dataset.MIMETypeOfEncapsulatedDocument = "application/pdf"
     dataset.EncapsulatedDocumentLength = len(pdf)

@@ -52,6 +52,8 @@ def _named(kind: Kind, ds: Dataset) -> Iterator[tuple[str, str]]:
     else:
         for item in items_if_any(ds, "ReferencedStructureSetSequence"):
             yield text_or_empty(item, "ReferencedSOPInstanceUID"), "uses structure set"
+        for item in items_if_any(ds, "ReferencedRTPlanSequence"):
+            yield text_or_empty(item, "ReferencedSOPInstanceUID"), "doses plan"
 
 
 def _registration(ds: Dataset) -> Iterator[tuple[str, str]]:

@@ -15,6 +15,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import SpatialRegistrationStorage
 from pydicom.valuerep import format_number_as_ds
 
+from psdt_planner.destination import CharacterSet
 from psdt_planner.dicom import attributes, identity
 from psdt_planner.dicom.identity import Stamp
 from psdt_planner.errors import FaultError, GeometryError, InputError, ReadBackError
@@ -66,7 +67,12 @@ class ReferredImage:
 
 
 def write_registration(
-    ct_from_mr: Rigid, ct_headers: Sequence[Dataset], mr_images: Sequence[ReferredImage], stamp: Stamp
+    ct_from_mr: Rigid,
+    ct_headers: Sequence[Dataset],
+    mr_images: Sequence[ReferredImage],
+    stamp: Stamp,
+    *,
+    character_set: CharacterSet = "keep",
 ) -> bytes:
     """The transform as a file, read back before it is returned.
 
@@ -75,6 +81,7 @@ def write_registration(
         ct_headers: the planning CT's images; all are referred to.
         mr_images: images of the MR's frame, of any number of series; all are referred to; may be none.
         stamp: date, time and UIDs.
+        character_set: the destination's rule.
 
     Raises:
         MissingAttributeError: a CT image lacks its frame of reference or a UID.
@@ -88,7 +95,7 @@ def write_registration(
     _check(ct_from_mr, ct_images[0], mr_images)
     dataset = Dataset()
     dataset.SOPClassUID = SpatialRegistrationStorage
-    identity.choose_character_set(dataset, ct, ())
+    identity.choose_character_set(dataset, ct, (), character_set)
     identity.copy_patient_and_study(dataset, ct)
     identity.copy_frame_of_reference(dataset, ct)
     description = "psdt registration MR to CT"

@@ -6,12 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import shapely
-from numpy.typing import NDArray
 from pydicom import Dataset
-from shapely.geometry.base import BaseGeometry
 
 from psdt_planner.dicom import attributes
+from psdt_planner.dicom.drawn import SLIVER, lies_on, rasterised
 from psdt_planner.dicom.files import Header
 from psdt_planner.dicom.flags import (
     PLANE_TOLERANCE_MM,
@@ -21,8 +19,6 @@ from psdt_planner.dicom.flags import (
     epi_first,
     held,
     lesion,
-    on_planes,
-    plane_offsets_mm,
 )
 from psdt_planner.dicom.kinds import KIND_OF_CLASS
 from psdt_planner.errors import GeometryError, InputError, UnsupportedError
@@ -36,10 +32,6 @@ from psdt_planner.shapes import Contour
 CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 FLAG_TYPES = ("GTV", "")
 """RTROIInterpretedType of contours on the MR that are flags; organs and markers that were drawn there are not."""
-
-SLIVER = 1e-3
-"""Share of the smaller ring that two rings on a slice may share, or leave out, for them to count as apart or nested;
-and the part of one voxel below which a region encloses nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,13 +242,12 @@ def _one_of(roi: Drawn, candidates: Sequence[str], images: ImageIndex) -> str:
     return (ct or epi_first(sorted(matching or mr), images))[0]
 
 
+def _points(roi: Drawn) -> list[Points]:
+    return [ring.points_mm for ring in roi.rings]
+
+
 def _lies_on(roi: Drawn, grids: Sequence[Grid]) -> bool:
-    return any(_on_grid(roi, grid) for grid in grids)
-
-
-def _on_grid(roi: Drawn, grid: Grid) -> bool:
-    offsets = [ring.points_mm @ grid.normal for ring in roi.rings]
-    return bool(offsets) and on_planes(np.concatenate(offsets), plane_offsets_mm(grid, grid.normal))
+    return any(lies_on(_points(roi), grid) for grid in grids)
 
 
 def _organ(roi: Drawn, grid: Grid, source: FlagSource) -> tuple[Organ, list[Finding]]:
@@ -275,7 +266,17 @@ def _organ(roi: Drawn, grid: Grid, source: FlagSource) -> tuple[Organ, list[Find
             "lie on no slice of the planning CT, or have fewer than three points, and were left out"
         )
         findings.append(Finding("organ-plane-unmatched", Level.WARN, message, value=float(off)))
-    return Organ(roi.name, roi.number, source.sop_instance_uid, tuple(contours)), findings
+    return Organ(roi.name, roi.number, source.sop_instance_uid, tuple(contours), _code(roi.regions)), findings
+
+
+def _code(regions: Sequence[Dataset]) -> str:
+    """The one SNOMED CT code that an organ was sent with; empty where there is none, or several."""
+    coded = {
+        attributes.text_or_empty(region, "CodeValue")
+        for region in regions
+        if attributes.text_or_empty(region, "CodingSchemeDesignator") == "SCT"
+    }
+    return coded.pop() if len(coded) == 1 else ""
 
 
 def _slice_of(ring: Ring, grid: Grid) -> int | None:
@@ -285,7 +286,7 @@ def _slice_of(ring: Ring, grid: Grid) -> int | None:
 
 
 def _flag(roi: Drawn, series: str, images: ImageIndex, source: FlagSource, identity: str) -> Flags:
-    grids = [grid for grid in images.grids.get(series, ()) if _on_grid(roi, grid)]
+    grids = [grid for grid in images.grids.get(series, ()) if lies_on(_points(roi), grid)]
     if not any(len(ring.points_mm) for ring in roi.rings):
         return Flags((), (held("flag-empty", "the region has no contours", source, identity),))
     if any(ring.geometric_type not in CLOSED or len(ring.points_mm) < 3 for ring in roi.rings):
@@ -294,7 +295,7 @@ def _flag(roi: Drawn, series: str, images: ImageIndex, source: FlagSource, ident
         message = f"its contours lie on no slices of series {series}"
         return Flags((), (held("flag-plane-unmatched", message, source, identity),))
     try:
-        grid, mask = _rasterised(roi, grids[0])
+        grid, mask = rasterised(_points(roi), grids[0])
     except GeometryError as error:
         return Flags((), (held("flag-rings-cross", error.message, source, identity),))
     if mask.sum() < SLIVER:
@@ -302,48 +303,3 @@ def _flag(roi: Drawn, series: str, images: ImageIndex, source: FlagSource, ident
     marked = Marked(roi.name, roi.regions, roi.tracking_uid, source, series, str(images.kinds[series]))
     flagged, found = lesion(identity, marked, grid, mask, MaskKind.OCCUPANCY)
     return Flags((flagged,), tuple(found))
-
-
-def _rasterised(roi: Drawn, grid: Grid) -> tuple[Grid, NDArray[np.float32]]:
-    """Exact occupancy of the rings on the MR's lattice, cropped, with one empty voxel and slice on each side.
-
-    A ring takes up the slice that it was drawn on. Rings of one slice are combined by even and odd: one within another
-    is a hole. Raises GeometryError where two rings cross.
-    """
-    indices = [grid.index_from_mm(ring.points_mm) for ring in roi.rings]
-    by_slice: dict[int, list[BaseGeometry]] = {}
-    for index in indices:
-        polygon = shapely.make_valid(shapely.Polygon(index[:, [2, 1]]))
-        by_slice.setdefault(round(float(index[:, 0].mean())), []).append(polygon)
-    low = np.floor(np.min([index.min(axis=0) for index in indices], axis=0) + 0.5).astype(int) - 1
-    high = np.floor(np.max([index.max(axis=0) for index in indices], axis=0) + 0.5).astype(int) + 2
-    low[0], high[0] = min(by_slice) - 1, max(by_slice) + 2
-    shape = tuple(int(n) for n in high - low)
-    mask = np.zeros(shape, dtype=np.float32)
-    for k, polygons in by_slice.items():
-        mask[k - low[0]] = _occupancy(_even_odd(polygons), low[1:], shape[1:])
-    corners = [(k, low[1], low[2]) for k in range(low[0], high[0])]
-    origins = grid.mm_from_index(corners)
-    return Grid(origins, grid.step_j_mm, grid.step_i_mm, (shape[0], shape[1], shape[2]), grid.frame), mask
-
-
-def _even_odd(polygons: Sequence[BaseGeometry]) -> BaseGeometry:
-    region = polygons[0]
-    for polygon in polygons[1:]:
-        shared = shapely.intersection(region, polygon).area
-        smaller = min(region.area, polygon.area)
-        if SLIVER * smaller < shared < (1 - SLIVER) * smaller:
-            raise GeometryError("two contours on one slice cross each other")
-        region = shapely.symmetric_difference(region, polygon)
-    return region
-
-
-def _occupancy(region: BaseGeometry, low_ji: NDArray[np.int_], shape_ji: Sequence[int]) -> NDArray[np.float64]:
-    """Part of each pixel that lies within the region, ``shape_ji``; pixel centres are whole numbers of ``(i, j)``."""
-    j, i = np.mgrid[0 : shape_ji[0], 0 : shape_ji[1]] + np.asarray(low_ji)[:, None, None]
-    boxes = shapely.box(i - 0.5, j - 0.5, i + 0.5, j + 0.5)
-    shapely.prepare(region)
-    part = np.asarray(shapely.contains_properly(region, boxes), dtype=np.float64)
-    edge = (part == 0) & shapely.intersects(region, boxes)
-    part[edge] = shapely.area(shapely.intersection(boxes[edge], region))
-    return part

@@ -2,107 +2,115 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
-from pydicom.sr.codedict import codes
 
 from psdt_planner.dicom import attributes
 from psdt_planner.dicom.files import Header
 from psdt_planner.dicom.flags import (
+    NO_NOTES,
     Flags,
     ImageIndex,
     Marked,
+    SegmentNote,
     epi_first,
     held,
     lesion,
     on_planes,
     plane_offsets_mm,
+    why_no_flag,
 )
+from psdt_planner.dicom.identity import MANUFACTURER
 from psdt_planner.dicom.kinds import LABEL_MAP_SEGMENTATION_STORAGE
+from psdt_planner.dicom.planes import Plane, plane_of_groups
 from psdt_planner.dicom.volumes import UNDECODED
 from psdt_planner.errors import GeometryError, InputError, MissingAttributeError, UnsupportedError
-from psdt_planner.findings import Finding
+from psdt_planner.findings import Finding, Level
 from psdt_planner.geometry import ON_NORMAL_TOLERANCE_MM, Grid, Points
 from psdt_planner.images import Kind
-from psdt_planner.lesions import FlagSource, MaskKind
-
-LESIONS = {code.value for code in (
-    codes.SCT.MorphologicallyAbnormalStructure, codes.SCT.Lesion, codes.SCT.Neoplasm, codes.SCT.NeoplasmPrimary,
-    codes.SCT.NeoplasmSecondary, codes.SCT.Metastasis, codes.SCT.Mass, codes.SCT.Nodule, codes.SCT.GrossTumorVolume,
-)} | {"M-01000", "M-01100", "M-8FFFF", "M-80003", "M-80006", "M-03000", "M-03010"}  # fmt: skip
-"""Property categories and types of a flag: SNOMED CT, and the SRT codes that older objects carry."""
-
-ANATOMY = {code.value for code in (codes.SCT.AnatomicalStructure, codes.SCT.BodyStructure, codes.SCT.Organ)} | {
-    "272673000",
-    "T-D000A",
-}
-"""Property categories of what belongs to the body: anatomical or body structure, organ, bone."""
+from psdt_planner.lesions import FlaggedLesion, FlagSource, MaskKind
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One frame of a SEG: where it lies, and its pixels in 0..1 for one segment."""
+    """One frame of a SEG: its segment (0 in a label map, where it holds all), where it lies, and its index."""
 
     segment: int
-    origin_mm: Points
-    row: Points
-    column: Points
-    spacing_ji_mm: tuple[float, float]
-    distance_mm: float
+    plane: Plane
     index: int
 
 
-def read_segmentation(header: Header, images: ImageIndex, first: int) -> Flags:
-    """The segments of one SEG as lesions numbered from ``first``.
+def read_segmentation(
+    header: Header, images: ImageIndex, first: int, notes: Mapping[tuple[str, int], SegmentNote] = NO_NOTES
+) -> Flags:
+    """The segments of one SEG as lesions numbered from ``first``; ``notes`` are what reports say of them.
 
-    BINARY, FRACTIONAL with occupancy, and label maps; segments may overlap and leave out empty frames. Findings at
-    level hold: ``flag-source-absent``, ``flag-frame-unknown``, ``flag-empty``, ``flag-geometry``, ``seg-probability``,
-    ``seg-unreadable``, ``seg-not-a-flag``, ``flag-on-pet``.
+    BINARY, FRACTIONAL with occupancy, FRACTIONAL with a probability of 0 or 1 everywhere, and label maps; segments may
+    overlap and leave out empty frames. Findings at level hold: ``flag-source-absent``, ``flag-frame-unknown``,
+    ``flag-empty``, ``flag-geometry``, ``seg-probability``, ``seg-unreadable``, ``seg-not-a-flag``, ``flag-on-pet``,
+    ``lesion-semiautomatic``; at level warn ``tracking-uid-differs`` and ``lesion-automatic``.
     """
     source = FlagSource(header.file.sop_class_uid, header.file.sop_instance_uid, 0)
     try:
-        return _read(header, images, source, first)
+        return _read(header, images, source, first, notes)
     except _ProbabilityError as error:
         return Flags((), (held("seg-probability", str(error), source),), 0)
     except InputError as error:
         return Flags((), (held("seg-unreadable", str(error), source),), 0)
 
 
-def _read(header: Header, images: ImageIndex, source: FlagSource, first: int) -> Flags:
+def segment_numbers(ds: Dataset) -> tuple[int, ...]:
+    """The numbers of a SEG's segments but the background (0) of a label map; none where they cannot be decoded."""
+    try:
+        found = {segment_number(item) for item in attributes.items_if_any(ds, "SegmentSequence")}
+    except InputError:
+        return ()
+    return tuple(sorted(found - {0}))
+
+
+def _read(
+    header: Header, images: ImageIndex, source: FlagSource, first: int, notes: Mapping[tuple[str, int], SegmentNote]
+) -> Flags:
     ds = header.dataset
-    segments = [item for item in attributes.items(ds, "SegmentSequence") if _segment_number(item)]
+    segments = [item for item in attributes.items(ds, "SegmentSequence") if segment_number(item)]
     findings = _check_source(ds, images, source)
     drawn_on = _drawn_on(ds, images)
     if images.kinds.get(drawn_on) is Kind.PET:
         findings.append(held("flag-on-pet", f"drawn on the PET series {drawn_on}, which is not mapped", source))
         return Flags((), tuple(findings), len(segments))
-    planes, (pixels, kind) = _frames(ds), _pixels(header)
+    planes, (pixels, kind) = frames_of(ds), pixels_of(header)
     lesions = []
-    for offset, segment in enumerate(sorted(segments, key=_segment_number)):
-        number, identity = _segment_number(segment), f"L{first + offset}"
+    for offset, segment in enumerate(sorted(segments, key=segment_number)):
+        number, identity = segment_number(segment), f"L{first + offset}"
         item = FlagSource(source.sop_class_uid, source.sop_instance_uid, number)
-        if why := _why_no_flag(segment, images.kinds.get(drawn_on)):
-            findings.append(held("seg-not-a-flag", why, item, identity))
-            continue
-        frames = [
-            (plane, _of_segment(pixels, plane, number, header)) for plane in planes if plane.segment in (number, 0)
-        ]
         try:
+            _check_flag(segment, images.kinds.get(drawn_on))
+            frames = [
+                (one.plane, part_of_segment(pixels, one, number, ds)) for one in planes if one.segment in (number, 0)
+            ]
             grid, mask = _cropped(ds, frames, images)
+        except _NoFlagError as error:
+            findings.append(held("seg-not-a-flag", str(error), item, identity))
         except _EmptyError:
             findings.append(held("flag-empty", "the segment has no voxels", item, identity))
         except GeometryError as error:
             findings.append(held("flag-geometry", error.message, item, identity))
         else:
-            flagged, found = lesion(identity, _marked(segment, item, drawn_on, images), grid, mask, kind)
+            note = notes.get((source.sop_instance_uid, number), SegmentNote())
+            marked = _marked(segment, item, drawn_on, images, note)
+            flagged, found = lesion(identity, marked, grid, mask, kind)
             lesions.append(flagged)
-            findings += found
+            findings += [*found, *_about_segment(ds, flagged, note, segment)]
     return Flags(tuple(lesions), tuple(findings), len(segments))
+
+
+class _NoFlagError(Exception):
+    """A segment that is no flag, with the reason."""
 
 
 class _EmptyError(Exception):
@@ -113,33 +121,59 @@ class _ProbabilityError(UnsupportedError):
     """A SEG of probabilities, which no threshold turns into a volume by itself."""
 
 
-def _segment_number(segment: Dataset) -> int:
+def segment_number(segment: Dataset) -> int:
+    """SegmentNumber; 0 is the background of a label map."""
     return attributes.integer(segment, "SegmentNumber")
 
 
-def _marked(segment: Dataset, source: FlagSource, series_uid: str, images: ImageIndex) -> Marked:
+def _check_flag(segment: Dataset, kind: Kind | None) -> None:
+    what = f"the segment {attributes.text_or_empty(segment, 'SegmentLabel')!r}"
+    category, kind_code = (_property(segment, f"SegmentedProperty{name}CodeSequence") for name in ("Category", "Type"))
+    if why := why_no_flag(what, category, kind_code, kind):
+        raise _NoFlagError(why)
+
+
+def _marked(segment: Dataset, source: FlagSource, series_uid: str, images: ImageIndex, note: SegmentNote) -> Marked:
+    """What the segment says of itself; a note adds coded places, and stands in for a label or Tracking UID."""
     keywords = ("AnatomicRegionSequence", "PrimaryAnatomicStructureSequence", "SegmentedPropertyTypeCodeSequence")
     regions = [region for keyword in keywords for region in attributes.items_if_any(segment, keyword)]
-    label = attributes.text_or_empty(segment, "SegmentLabel")
-    tracking_uid = attributes.text_or_empty(segment, "TrackingUID")
-    return Marked(label, regions, tracking_uid, source, series_uid, str(images.kinds.get(series_uid, "")))
+    label = attributes.text_or_empty(segment, "SegmentLabel") or note.label
+    tracking_uid = attributes.text_or_empty(segment, "TrackingUID") or note.tracking_uid
+    kind = str(images.kinds.get(series_uid, ""))
+    return Marked(label, [*regions, *note.regions], tracking_uid, source, series_uid, kind, _rule(segment))
 
 
-def _why_no_flag(segment: Dataset, kind: Kind | None) -> str:
-    """Why a segment is taken for no flag; empty where it is one.
-
-    What is coded as a part of the body is an organ; so may be whatever was drawn on a CT and is not coded as a lesion.
-    """
-    category = _property(segment, "SegmentedPropertyCategoryCodeSequence")
-    kinds = {category, _property(segment, "SegmentedPropertyTypeCodeSequence")}
-    if kinds & LESIONS:
+def _rule(segment: Dataset) -> str:
+    """What made a segment that no person drew: kind of algorithm, name and parameters, as far as they are stated."""
+    how = attributes.text_or_empty(segment, "SegmentAlgorithmType")
+    if how in ("", "MANUAL"):
         return ""
-    label = attributes.text_or_empty(segment, "SegmentLabel")
-    if category in ANATOMY:
-        return f"the segment {label!r} is coded as a part of the body, not as a lesion"
-    if kind in (Kind.PLANNING_CT, Kind.CT):
-        return f"the segment {label!r} was drawn on a CT and is not coded as a lesion"
-    return ""
+    told = [attributes.text_or_empty(segment, "SegmentAlgorithmName")]
+    for item in attributes.items_if_any(segment, "SegmentationAlgorithmIdentificationSequence")[:1]:
+        told = [attributes.text_or_empty(item, keyword) for keyword in ("AlgorithmName", "AlgorithmParameters")]
+    return ", ".join(part for part in (how, *told) if part)
+
+
+def _about_segment(ds: Dataset, flagged: FlaggedLesion, note: SegmentNote, segment: Dataset) -> list[Finding]:
+    found = []
+    if note.tracking_uid and note.tracking_uid != flagged.tracking_uid:
+        message = (
+            f"{flagged.id}: a report names it with the Tracking UID {note.tracking_uid}, its segment with "
+            f"{flagged.tracking_uid}, which is kept"
+        )
+        found.append(Finding("tracking-uid-differs", Level.WARN, message, lesion=flagged.id))
+    algorithm = attributes.text_or_empty(segment, "SegmentAlgorithmType")
+    ours = attributes.text_or_empty(ds, "Manufacturer") == MANUFACTURER
+    if algorithm != "MANUAL" and ours and not attributes.has(ds, "ContentCreatorName"):
+        message = (
+            "a region that psdt grew by a rule and nobody accepted; look at it, then write it again with "
+            "psdt candidates --accept and --by, or save it from your viewer"
+        )
+        found.append(held("lesion-semiautomatic", message, flagged.source, flagged.id))
+    if algorithm == "AUTOMATIC" and not ours:
+        message = f"{flagged.id}: a program drew it without a reader's hand, as its object says; look at it"
+        found.append(Finding("lesion-automatic", Level.WARN, message, lesion=flagged.id))
+    return found
 
 
 def _property(segment: Dataset, keyword: str) -> str:
@@ -151,7 +185,7 @@ def _check_source(ds: Dataset, images: ImageIndex, source: FlagSource) -> list[F
     frame = attributes.text_or_empty(ds, "FrameOfReferenceUID")
     if not frame:
         raise MissingAttributeError("FrameOfReferenceUID is missing", where=attributes.where_of(ds))
-    referenced = _referenced_series(ds)
+    referenced = _referenced_series(ds, images)
     present = [uid for uid in referenced if uid in images.kinds]
     if not present:
         named = ", ".join(referenced) or "no series"
@@ -161,10 +195,23 @@ def _check_source(ds: Dataset, images: ImageIndex, source: FlagSource) -> list[F
     return []
 
 
-def _referenced_series(ds: Dataset) -> list[str]:
+def _referenced_series(ds: Dataset, images: ImageIndex) -> list[str]:
     """SeriesInstanceUIDs of the images that the SEG was drawn on, in its order."""
     items = attributes.items_if_any(ds, "ReferencedSeriesSequence")
-    return [attributes.text_or_empty(series, "SeriesInstanceUID") for series in items]
+    named = [attributes.text_or_empty(series, "SeriesInstanceUID") for series in items]
+    return named or _derived_from(ds, images)
+
+
+def _derived_from(ds: Dataset, images: ImageIndex) -> list[str]:
+    """SeriesInstanceUIDs of the images that its frames name as their source, for a SEG that names no series."""
+    groups = attributes.items_if_any(ds, "PerFrameFunctionalGroupsSequence")
+    sources = [
+        attributes.text_or_empty(image, "ReferencedSOPInstanceUID")
+        for group in (*attributes.items_if_any(ds, "SharedFunctionalGroupsSequence"), *groups)
+        for derivation in attributes.items_if_any(group, "DerivationImageSequence")
+        for image in attributes.items_if_any(derivation, "SourceImageSequence")
+    ]
+    return list(dict.fromkeys(images.series_of_image[uid] for uid in sources if uid in images.series_of_image))
 
 
 def _drawn_on(ds: Dataset, images: ImageIndex) -> str:
@@ -173,43 +220,20 @@ def _drawn_on(ds: Dataset, images: ImageIndex) -> str:
     Of several, one in the SEG's own frame, and of these one of EPI.
     """
     frame = attributes.text_or_empty(ds, "FrameOfReferenceUID")
-    present = [uid for uid in _referenced_series(ds) if uid in images.kinds]
+    present = [uid for uid in _referenced_series(ds, images) if uid in images.kinds]
     in_frame = [uid for uid in present if frame in images.frames[uid]]
     return next(iter(epi_first(in_frame or present, images)), "")
 
 
-def _frames(ds: Dataset) -> list[Frame]:
+def frames_of(ds: Dataset) -> list[Frame]:
+    """Every frame of a SEG, in their order."""
     shared = attributes.items_if_any(ds, "SharedFunctionalGroupsSequence")[:1]
     where = attributes.where_of(ds)
     frames = []
     for index, group in enumerate(attributes.items(ds, "PerFrameFunctionalGroupsSequence")):
         groups = (group, *shared)
-        measures = _macro(groups, "PixelMeasuresSequence", where)
-        cosines = attributes.numbers(
-            _macro(groups, "PlaneOrientationSequence", where), "ImageOrientationPatient", 6, where=where
-        ).reshape(2, 3)
-        cosines /= np.linalg.norm(cosines, axis=1, keepdims=True)
-        spacing = attributes.numbers(measures, "PixelSpacing", 2, where=where)
-        position = _macro(groups, "PlanePositionSequence", where)
-        frames.append(
-            Frame(
-                segment=_frame_segment(ds, groups, where),
-                origin_mm=attributes.numbers(position, "ImagePositionPatient", 3, where=where),
-                row=cosines[0],
-                column=cosines[1],
-                spacing_ji_mm=(float(spacing[0]), float(spacing[1])),
-                distance_mm=_distance_mm(measures),
-                index=index,
-            )
-        )
+        frames.append(Frame(_frame_segment(ds, groups, where), plane_of_groups(groups, where), index))
     return frames
-
-
-def _macro(groups: Sequence[Dataset], keyword: str, where: str) -> Dataset:
-    for group in groups:
-        for item in attributes.items_if_any(group, keyword):
-            return item
-    raise MissingAttributeError(f"{keyword} is missing", where=where)
 
 
 def _frame_segment(ds: Dataset, groups: Sequence[Dataset], where: str) -> int:
@@ -222,40 +246,38 @@ def _frame_segment(ds: Dataset, groups: Sequence[Dataset], where: str) -> int:
     return 0
 
 
-def _distance_mm(measures: Dataset) -> float:
-    """SpacingBetweenSlices, else SliceThickness; 0 where neither is stated."""
-    for keyword in ("SpacingBetweenSlices", "SliceThickness"):
-        if attributes.has(measures, keyword):
-            return abs(attributes.number(measures, keyword))
-    return 0.0
+def pixels_of(header: Header) -> tuple[NDArray[np.generic], MaskKind]:
+    """``(frames, rows, columns)``, the stored numbers of a SEG.
 
-
-def _pixels(header: Header) -> tuple[NDArray[np.generic], MaskKind]:
+    Raises:
+        UnsupportedError: another type of segmentation, pixels that cannot be decoded, or probabilities.
+    """
     ds, where = header.dataset, attributes.where_of(header.dataset)
     kind = attributes.text(ds, "SegmentationType")
-    if kind == "FRACTIONAL" and attributes.text(ds, "SegmentationFractionalType") != "OCCUPANCY":
-        raise _ProbabilityError("a segmentation of probabilities has no volume until a person sets a threshold")
     if kind not in ("BINARY", "FRACTIONAL", "LABELMAP"):
         raise UnsupportedError(f"a segmentation of type {kind}", where=where)
+    probability = kind == "FRACTIONAL" and attributes.text(ds, "SegmentationFractionalType") != "OCCUPANCY"
     try:
         pixels = dcmread(header.path).pixel_array
     except UNDECODED as error:
         raise UnsupportedError("the pixels cannot be decoded", where=where) from error
-    shape = (-1, attributes.integer(ds, "Rows"), attributes.integer(ds, "Columns"))
-    return pixels.reshape(shape), MaskKind.OCCUPANCY if kind == "FRACTIONAL" else MaskKind.BINARY
+    if probability and not np.isin(pixels, (0, attributes.number(ds, "MaximumFractionalValue"))).all():
+        raise _ProbabilityError("a segmentation of probabilities has no volume until a person sets a threshold")
+    pixels = pixels.reshape((-1, attributes.integer(ds, "Rows"), attributes.integer(ds, "Columns")))
+    return pixels, MaskKind.OCCUPANCY if kind == "FRACTIONAL" and not probability else MaskKind.BINARY
 
 
-def _of_segment(pixels: NDArray[np.generic], frame: Frame, number: int, header: Header) -> NDArray[np.float32]:
-    """One frame's part of one segment, 0..1."""
-    if header.file.sop_class_uid == LABEL_MAP_SEGMENTATION_STORAGE:
+def part_of_segment(pixels: NDArray[np.generic], frame: Frame, number: int, ds: Dataset) -> NDArray[np.float32]:
+    """``(rows, columns)``, one frame's part of one segment, 0 to 1."""
+    kind = attributes.text(ds, "SegmentationType")
+    if kind == "LABELMAP":
         return np.asarray(pixels[frame.index] == number, dtype=np.float32)
-    ds = header.dataset
-    full = attributes.number(ds, "MaximumFractionalValue") if ds.SegmentationType == "FRACTIONAL" else 1.0
+    full = attributes.number(ds, "MaximumFractionalValue") if kind == "FRACTIONAL" else 1.0
     return np.asarray(pixels[frame.index] / full, dtype=np.float32)
 
 
 def _cropped(
-    ds: Dataset, frames: Sequence[tuple[Frame, NDArray[np.float32]]], images: ImageIndex
+    ds: Dataset, frames: Sequence[tuple[Plane, NDArray[np.float32]]], images: ImageIndex
 ) -> tuple[Grid, NDArray[np.float32]]:
     """The lattice and mask of one segment, with one empty voxel and one empty slice on each side.
 
@@ -288,7 +310,7 @@ def _cropped(
     return Grid(origins, step_j, step_i, shape, attributes.text(ds, "FrameOfReferenceUID")), out
 
 
-def _check_alike(frames: Sequence[Frame], offsets: Points, normal: Points) -> None:
+def _check_alike(frames: Sequence[Plane], offsets: Points, normal: Points) -> None:
     first = frames[0]
     beside = (
         np.array([frame.origin_mm - first.origin_mm for frame in frames]) - (offsets - offsets[0])[:, None] * normal
@@ -304,8 +326,8 @@ def _check_alike(frames: Sequence[Frame], offsets: Points, normal: Points) -> No
 
 def _known_planes(ds: Dataset, images: ImageIndex, normal: Points, offsets: Points) -> Points:
     """Offsets of the slices of the series that the SEG was drawn on; empty where the frames do not lie on them."""
-    for series in attributes.items_if_any(ds, "ReferencedSeriesSequence"):
-        for grid in images.grids.get(attributes.text_or_empty(series, "SeriesInstanceUID"), ()):
+    for series in _referenced_series(ds, images):
+        for grid in images.grids.get(series, ()):
             known = plane_offsets_mm(grid, normal)
             if known.size > 1 and on_planes(offsets, known):
                 return known

@@ -106,7 +106,7 @@ def read_slice(header: Header) -> Slice:
         spacing_ji_mm=(float(spacing[0]), float(spacing[1])),
         shape_ji=(attributes.integer(ds, "Rows", where=where), attributes.integer(ds, "Columns", where=where)),
         frame=attributes.text_or_empty(ds, "FrameOfReferenceUID"),
-        thickness_mm=attributes.number(ds, "SliceThickness") if attributes.has(ds, "SliceThickness") else 0.0,
+        thickness_mm=attributes.number(ds, "SliceThickness") if attributes.text_or_empty(ds, "SliceThickness") else 0.0,
         header=header,
     )
 
@@ -118,9 +118,9 @@ def stack(slices: Sequence[Slice], *, axial: bool) -> Stack:
     ``slice-duplicate``, ``gantry-tilt``, ``slice-missing`` and ``single-slice`` forbid a lattice; ``slices-uneven``
     does not, since positions are kept one by one.
     """
-    first = min(slices, key=lambda one: one.header.file.sop_instance_uid)
+    first = min(slices, key=lambda one: one.header.name)
     normal = np.cross(first.row, first.column)
-    ordered = tuple(sorted(slices, key=lambda one: (one.origin_mm @ normal, one.header.file.sop_instance_uid)))
+    ordered = tuple(sorted(slices, key=lambda one: (one.origin_mm @ normal, one.header.name)))
     found = [*differences(ordered), *(_not_axial(first) if axial else ()), *_places(ordered, normal)]
     if any(irregularity.forbids for irregularity in found):
         return Stack(ordered, None, tuple(found))

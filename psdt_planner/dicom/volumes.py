@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from psdt_planner.dicom import attributes
 from psdt_planner.dicom.files import UNREADABLE, Header
+from psdt_planner.dicom.multiframe import cut
 from psdt_planner.dicom.series import VolumeStack
-from psdt_planner.errors import UnsupportedError
+from psdt_planner.errors import InputError, UnsupportedError
 from psdt_planner.geometry import Grid
 from psdt_planner.images import Kind, Quantity, Volume
 
@@ -31,8 +37,17 @@ ADC_UNIT_CODES: dict[str, float] = {
 ADC_MEDIANS: tuple[tuple[float, float, float], ...] = ((300.0, 4000.0, 1e-6), (0.3, 4.0, 1e-3), (3e-4, 4e-3, 1.0))
 """Where nobody names the unit: the median over the body, from and to, and the mm2/s that one stored unit then is.
 
-Tissue has 0.3 to 4 x 10^-3 mm2/s (dicom.md section 6 of the references), and the three ranges do not meet.
+Tissue has 0.3 to 4 x 10^-3 mm2/s, and the three ranges do not meet. A bound of what is plausible, which tells units
+apart by factors of a thousand and decides nothing about a lesion.
 """
+
+VENDOR_MM2_PER_S = {"SIEMENS": 1e-6, "GE MEDICAL": 1e-6, "TOSHIBA": 1e-6, "CANON": 1e-6}
+"""What one stored unit is in the maps of a vendor that states no unit and no rescale, by how Manufacturer begins."""
+
+PLAIN_SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
+PIXEL_SHAPE = ("Rows", "Columns", "BitsAllocated", "PixelRepresentation")
+BITS = 16
+"""What is read without pydicom: images of one slice whose pixels lie in the file as plain 16-bit numbers."""
 
 UNDECODED = (*UNREADABLE, RuntimeError)
 """What a decoder of compressed pixels raises."""
@@ -40,6 +55,10 @@ UNDECODED = (*UNREADABLE, RuntimeError)
 
 class AdcUnitError(UnsupportedError):
     """An ADC map whose unit nobody tells, so that its numbers mean nothing."""
+
+
+class AdcUnitAmbiguousError(AdcUnitError):
+    """An ADC map of which two statements contradict each other."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +77,7 @@ def read_volume(of: VolumeStack, grid: Grid, series_uid: str) -> tuple[Volume, A
         UnsupportedError: pixels that cannot be decoded or do not fit, or a CT that is not in Hounsfield units.
         AdcUnitError: an ADC map whose unit nobody tells.
     """
-    array = np.empty(grid.shape, dtype=np.float32)
-    for k, images in enumerate(of.images):
-        first = _pixels(images[0], grid)
-        if len(images) == 1:
-            array[k] = first
-        else:
-            rest = [_pixels(image, grid) for image in images[1:]]
-            array[k] = np.mean([first, *rest], axis=0, dtype=np.float64)
+    array = _array(of, grid)
     header = of.images[0][0].dataset
     unit, adc = "1", None
     if of.kind in (Kind.CT, Kind.PLANNING_CT):
@@ -78,17 +90,71 @@ def read_volume(of: VolumeStack, grid: Grid, series_uid: str) -> tuple[Volume, A
     return Volume(grid, array, quantity, series_uid, phase_encoding_mm(header)), adc
 
 
-def _pixels(header: Header, grid: Grid) -> NDArray[np.float64]:
+def _array(of: VolumeStack, grid: Grid) -> NDArray[np.float32]:
+    """The rescaled numbers of a volume, ``grid.shape``: of several images at one slice their mean.
+
+    Object by object, so that one that holds many slices is decoded once.
+    """
+    wanted: dict[Path, list[tuple[int, Header]]] = defaultdict(list)
+    for k, images in enumerate(of.images):
+        for header in images:
+            wanted[header.path].append((k, header))
+    several = max(len(images) for images in of.images) > 1
+    array = np.zeros(grid.shape, np.float64) if several else np.empty(grid.shape, np.float32)
+    for uses in wanted.values():
+        stored = _stored(uses[0][1])
+        for k, header in uses:
+            if several:
+                array[k] += _rescaled(stored, header, grid)
+            else:
+                array[k] = _rescaled(stored, header, grid)
+    counts = np.array([len(images) for images in of.images])[:, None, None]
+    return np.asarray(array / counts if several else array, dtype=np.float32)
+
+
+def _stored(header: Header) -> NDArray[Any]:
+    """The pixels of a whole object as they are stored."""
+    plain = plain_pixels(header)
+    if plain is not None:
+        return plain
+    try:
+        return np.asarray(dcmread(header.path).pixel_array)
+    except UNDECODED as error:
+        where = f"SOP Instance UID {header.file.sop_instance_uid}"
+        raise UnsupportedError("the pixels cannot be decoded", where=where) from error
+
+
+def plain_pixels(header: Header) -> NDArray[Any] | None:
+    """The pixels of an image of one slice, straight from its file; None where pydicom must decode them."""
+    ds = header.dataset
+    if header.pixels_at is None or header.plane is not None or _syntax(ds) not in PLAIN_SYNTAXES:
+        return None
+    try:
+        rows, columns, bits, signed = (attributes.integer(ds, keyword) for keyword in PIXEL_SHAPE)
+    except InputError:
+        return None
+    if bits != BITS or signed not in (0, 1) or attributes.text_or_empty(ds, "SamplesPerPixel") != "1":
+        return None
+    if attributes.text_or_empty(ds, "NumberOfFrames") not in ("", "1"):
+        return None
+    count = rows * columns
+    pixels = np.fromfile(header.path, "<i2" if signed else "<u2", count, offset=header.pixels_at)
+    return pixels.reshape(rows, columns) if pixels.size == count else None
+
+
+def _syntax(ds: Dataset) -> str:
+    meta = getattr(ds, "file_meta", None)
+    return "" if meta is None else attributes.text_or_empty(meta, "TransferSyntaxUID")
+
+
+def _rescaled(stored: NDArray[Any], header: Header, grid: Grid) -> NDArray[Any]:
     """One image in the units that its rescale leads to, ``(rows, columns)``."""
     where = f"SOP Instance UID {header.file.sop_instance_uid}"
-    try:
-        stored = dcmread(header.path).pixel_array
-    except UNDECODED as error:
-        raise UnsupportedError("the pixels cannot be decoded", where=where) from error
-    if stored.shape != grid.shape[1:]:
-        raise UnsupportedError(f"pixels of shape {stored.shape} in an image of {grid.shape[1:]}", where=where)
+    pixels = cut(stored, header)
+    if pixels.shape != grid.shape[1:]:
+        raise UnsupportedError(f"pixels of shape {pixels.shape} in an image of {grid.shape[1:]}", where=where)
     slope, intercept = _rescale(header.dataset, where)
-    return np.asarray(stored * slope + intercept)
+    return pixels if (slope, intercept) == (1.0, 0.0) else np.asarray(pixels * slope + intercept, dtype=np.float64)
 
 
 def _rescale(ds: Dataset, where: str) -> tuple[float, float]:
@@ -118,32 +184,66 @@ def _adc_mapping(ds: Dataset) -> tuple[float, float, str] | None:
 
 
 def adc_unit(images: Sequence[Dataset], array: NDArray[np.float32]) -> AdcUnit:
-    """What one number of ``array`` is in mm2/s: by the Real World Value Mapping, else by the median over the body.
+    """What one number of ``array`` is in mm2/s, by the first of these that is there.
+
+    The Real World Value Mapping; the unit that RescaleType names; the scale of a vendor that states neither, where the
+    median over the body bears it out; that median alone.
 
     Raises:
-        AdcUnitError: the images disagree, the mapping has an intercept, or the median fits no known unit.
+        AdcUnitAmbiguousError: the images disagree, the mapping has an intercept, or the vendor's scale and the median
+            contradict each other.
+        AdcUnitError: nothing tells.
     """
     mappings = {_adc_mapping(image) for image in images}
     if mappings != {None}:
         if len(mappings) > 1 or (mapping := mappings.pop()) is None or mapping[1] != 0.0:
-            raise AdcUnitError("the Real World Value Mappings of an ADC map differ or have an intercept")
+            raise AdcUnitAmbiguousError("the Real World Value Mappings of an ADC map differ or have an intercept")
         slope, _, unit = mapping
         return AdcUnit(slope * ADC_UNIT_CODES[unit], f"Real World Value Mapping, {unit}")
+    types = {attributes.text_or_empty(image, "RescaleType") for image in images}
+    named = {ADC_UNIT_CODES.get(_plain_unit(one)) for one in types}
+    if len(named) > 1:
+        raise AdcUnitAmbiguousError("the images of an ADC map name several units in RescaleType")
+    if (mm2_per_s := named.pop()) is not None:
+        return AdcUnit(mm2_per_s, f"RescaleType {types.pop()}")
+    return _unstated_unit(images, array)
+
+
+def _plain_unit(told: str) -> str:
+    """``10^-6 mm^2/s`` and ``1E-6 mm2/s`` as their UCUM code ``10-6.mm2/s``."""
+    plain = re.sub(r"[\s^*]", "", told).lower()
+    return re.sub(r"^(?:10|1e)(-\d)\.?x?(?=mm2)", r"10\1.", plain)
+
+
+def _unstated_unit(images: Sequence[Dataset], array: NDArray[np.float32]) -> AdcUnit:
+    """By the vendor and the median over the body."""
     body = array[array > 0]
     median = float(np.median(body)) if body.size else 0.0
-    for lowest, highest, mm2_per_s in ADC_MEDIANS:
-        if lowest <= median <= highest:
-            return AdcUnit(mm2_per_s, f"median over the body {median:.4g}")
-    raise AdcUnitError(f"an ADC map that names no unit, with a median of {median:.4g} over the body")
+    by_median = next((scale for low, high, scale in ADC_MEDIANS if low <= median <= high), None)
+    vendor = attributes.text_or_empty(images[0], "Manufacturer").upper()
+    as_stored = all(_is_as_stored(image) for image in images)
+    of_vendor = next((scale for name, scale in VENDOR_MM2_PER_S.items() if vendor.startswith(name)), None)
+    if of_vendor is not None and as_stored and by_median not in (None, of_vendor):
+        message = f"an ADC map whose vendor stores {of_vendor:g} mm2/s, with a median of {median:.4g} over the body"
+        raise AdcUnitAmbiguousError(message)
+    if by_median is None:
+        raise AdcUnitError(f"an ADC map that names no unit, with a median of {median:.4g} over the body")
+    scale = "the vendor's scale and the " if of_vendor is not None and as_stored else ""
+    return AdcUnit(by_median, f"{scale}median over the body {median:.4g}")
+
+
+def _is_as_stored(ds: Dataset) -> bool:
+    return not attributes.has(ds, "RescaleSlope") or attributes.number(ds, "RescaleSlope") == 1.0
 
 
 def phase_encoding_mm(ds: Dataset) -> tuple[float, float, float] | None:
     """Unit vector of the phase-encode axis from InPlanePhaseEncodingDirection; None where nobody stated it.
 
-    ROW means along the rows, towards growing column index; COL means along the columns (PS3.3 C.8.3.1).
+    ROW means along the rows, towards growing column index; COL, of Enhanced MR COLUMN, means along the columns
+    (PS3.3 C.8.3.1 and C.8.13.5.3).
     """
     way = attributes.text_or_empty(ds, "InPlanePhaseEncodingDirection").upper()
-    if way not in ("ROW", "COL"):
+    if way not in ("ROW", "COL", "COLUMN"):
         return None
     cosines = attributes.numbers(ds, "ImageOrientationPatient", 6).reshape(2, 3)[0 if way == "ROW" else 1]
     x, y, z = cosines / np.linalg.norm(cosines)

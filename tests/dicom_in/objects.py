@@ -70,6 +70,12 @@ def stored_pixels(shape: Sequence[int]) -> NDArray[np.int16]:
     return np.asarray(1000 * k + 30 * j + i, dtype=np.int16)
 
 
+def decayed_pixels(b: float) -> NDArray[np.int16]:
+    """The signal at a b-value of tissue whose ADC in 10^-6 mm2/s is `stored_pixels`."""
+    adc_mm2_per_s = 1e-6 * stored_pixels((5, 9, 7))
+    return np.asarray(np.rint(20000.0 * np.exp(-b * adc_mm2_per_s)), dtype=np.int16)
+
+
 def images(
     sop_class: str,
     name: str,
@@ -139,6 +145,7 @@ def dwi_images(name: str = "dwi", *, b: float | None = 900, **attributes: Any) -
     values = {
         "ImageType": ["DERIVED", "PRIMARY", "DIFFUSION", "TRACEW"],
         "SeriesDescription": "ep2d_diff",
+        "SliceThickness": 5.0,
         "DiffusionBValue": b,
         **attributes,
     }
@@ -177,8 +184,11 @@ def seg_object(
     name: str = "seg",
     kind: str = "BINARY",
     fractional: str = "OCCUPANCY",
+    **geometry: Any,
 ) -> hd.seg.Segmentation:
     """A SEG on single-frame images in the order given; ``masks`` is ``(k, j, i, segments)``.
+
+    ``geometry`` is that of a SEG on another grid than its images, as highdicom names it.
 
     highdicom shares the patient's elements with its sources, so that it gets copies.
     """
@@ -197,6 +207,7 @@ def seg_object(
         software_versions="1",
         device_serial_number="1",
         fractional_type=fractional,
+        **geometry,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from pydicom import Dataset
 from pydicom.dataelem import RawDataElement
@@ -82,6 +83,18 @@ def raw(keyword_tag: int, vr: str, value: bytes) -> Dataset:
 def test_bytes_that_are_not_what_they_claim_are_unsupported(ds: Dataset, ask: Any) -> None:
     with pytest.raises(UnsupportedError):
         ask(ds)
+
+
+@pytest.mark.parametrize("little", [True, False])
+@pytest.mark.parametrize("values", [[9], [0, 128, 65535]])
+def test_whole_numbers_are_read_from_their_bytes_as_pydicom_decodes_them(little: bool, values: list[int]) -> None:
+    tag, data = Tag("AcquisitionMatrix"), b"".join(one.to_bytes(2, "little" if little else "big") for one in values)
+    ds = Dataset()
+    ds._dict[tag] = RawDataElement(tag, "US", len(data), data, 0, False, little)
+    assert attributes.numbers(ds, "AcquisitionMatrix", len(values)).tolist() == values
+    assert attributes.text(ds, "AcquisitionMatrix") == "\\".join(map(str, values))
+    assert isinstance(ds.get_item(tag), RawDataElement)
+    assert np.atleast_1d(ds[tag].value).tolist() == values
 
 
 def test_has_asks_for_a_value_that_can_be_decoded(image: Dataset) -> None:

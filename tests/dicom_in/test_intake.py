@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 from collections.abc import Callable, Iterable
@@ -13,10 +14,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydicom import dcmwrite
 
+from psdt_planner.dicom import intake as intake_module
 from psdt_planner.dicom.inspection import inspect_json
 from psdt_planner.dicom.intake import Intake, read_inputs
 from psdt_planner.dicom.references import Reference
+from psdt_planner.errors import InputError
 from psdt_planner.findings import Finding, Level
 from psdt_planner.images import Kind
 from tests.dicom_in.objects import (
@@ -25,6 +29,7 @@ from tests.dicom_in.objects import (
     MR_STUDY,
     blank,
     ct_images,
+    decayed_pixels,
     dwi_images,
     item,
     mr_images,
@@ -43,7 +48,8 @@ Codes = Callable[[Iterable[Finding]], dict[str, Level]]
 
 def whole_case() -> list[Any]:
     """A CT with an organ, an MR exam, a flag in a SEG and one in an RTSTRUCT, and a registration."""
-    low, high = dwi_images("dwi-50", b=50), dwi_images("dwi-900")
+    low = dwi_images("dwi-50", b=50, pixels=decayed_pixels(50))
+    high = dwi_images("dwi-900", pixels=decayed_pixels(900))
     for image in low:
         image.SeriesInstanceUID = high[0].SeriesInstanceUID
     mask = np.zeros((5, 9, 7, 2), dtype=np.uint8)
@@ -144,9 +150,12 @@ def test_the_order_names_and_folders_of_the_files_change_nothing(
     [
         ({"ct"}, {"ct-absent": Level.HOLD, "organs-unread": Level.WARN}),
         ({"seg"}, {"flags-absent": Level.HOLD}),
-        ({"adc"}, {"adc-absent": Level.WARN}),
+        ({"adc"}, {"adc-fitted": Level.INFO}),
         ({"t1"}, {"t1-absent": Level.WARN}),
-        ({"dwi", "seg"}, {"dwi-absent": Level.WARN, "flags-absent": Level.HOLD}),
+        (
+            {"dwi", "seg"},
+            {"dwi-absent": Level.WARN, "flags-absent": Level.HOLD, "adc-unchecked": Level.INFO},
+        ),
         ({"dwi", "adc", "t1", "seg"}, {"mr-absent": Level.WARN, "flags-absent": Level.HOLD}),
     ],
 )
@@ -197,7 +206,7 @@ def test_inspect_prints_the_contract(tmp_path: Path) -> None:
     )
     shutil.rmtree(tmp_path / "x")
     found = json.loads(json.dumps(inspect_json(read_inputs([folder]))))
-    assert set(found) == {"schema", "series", "other", "findings"}
+    assert set(found) == {"schema", "series", "composed", "other", "findings"}
     assert found["schema"] == 1
     by_kind = {series["kind"]: series for series in found["series"]}
     assert by_kind["dwi-trace"] == {
@@ -217,6 +226,8 @@ def test_inspect_prints_the_contract(tmp_path: Path) -> None:
     assert [(one["code"], one["level"]) for one in found["findings"]] == [
         ("file-unreadable", "warn"),
         ("object-unidentified", "warn"),
+        ("protocol-coverage", "info"),
+        ("protocol-unstated", "info"),
     ]
     assert set(found["findings"][0]) == {"code", "level", "message", "value", "limit", "unit", "lesion"}
 
@@ -309,3 +320,41 @@ def test_no_byte_in_any_file_stops_the_reading(
     file.write_bytes(bytes(content))
     intake = read_inputs([copy])
     assert len(intake.files) + sum(one.code == "file-unreadable" for one in intake.exam.findings) == 28
+
+
+@pytest.mark.parametrize("keyword", ["SOPClassUID", "SOPInstanceUID"])
+def test_an_mr_image_is_referred_to_by_its_file_meta_information_where_it_does_not_name_itself(
+    tmp_path: Path, keyword: str
+) -> None:
+    images = mr_images()
+    wanted = read_inputs([write(tmp_path / "whole", images)]).mr_images
+    delattr(images[1], keyword)
+    for number, image in enumerate(images):
+        dcmwrite(tmp_path / f"{number}", image, enforce_file_format=False)
+    shutil.rmtree(tmp_path / "whole")
+    assert read_inputs([tmp_path]).mr_images == wanted
+
+
+@pytest.mark.parametrize("threads", [1, 5])
+def test_however_many_threads_read_the_value_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    write(tmp_path, *whole_case())
+    wanted = told(read_inputs([tmp_path]))
+    monkeypatch.setattr(intake_module, "THREADS", threads)
+    assert told(read_inputs([tmp_path])) == wanted
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_the_collector_is_left_as_it_was_found(tmp_path: Path, collects: bool) -> None:
+    write(tmp_path, mr_images())
+    was = gc.isenabled()
+    try:
+        (gc.enable if collects else gc.disable)()
+        read_inputs([tmp_path])
+        assert gc.isenabled() is collects
+        with pytest.raises(InputError):
+            read_inputs([tmp_path / "nowhere"])
+        assert gc.isenabled() is collects
+    finally:
+        (gc.enable if was else gc.disable)()

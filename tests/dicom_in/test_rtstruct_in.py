@@ -21,6 +21,7 @@ from tests.dicom_in.objects import (
     OBLIQUE,
     ct_images,
     dwi_images,
+    item,
     mr_images,
     roi,
     square,
@@ -73,6 +74,18 @@ def test_a_ring_on_the_mr_is_a_flag_with_exact_occupancy(tmp_path: Path) -> None
     assert not flag.mask[[0, 2]].any()
     assert flag.volume_ml == pytest.approx(3 * 1.3 * 3 * 0.8 * 4 / 1000, rel=1e-4)
     assert flag.centroid_mm == pytest.approx(on_mr(2, [(3.5, 2.5)])[0], abs=1e-3)
+
+
+def test_the_tracking_uid_and_the_codes_of_an_roi_are_the_lesion_s(tmp_path: Path) -> None:
+    drawn = structure_set([roi(7, "somewhere", [on_mr(2, BOX)], type="GTV")], frame=MR_FRAME)
+    drawn.StructureSetROISequence[0].TrackingUID = "1.2.3.4"
+    left = item(CodeValue="7771000", CodingSchemeDesignator="SCT", CodeMeaning="Left")
+    rib = item(CodeValue="113197003", CodingSchemeDesignator="SCT", CodeMeaning="Rib")
+    rib.AnatomicRegionModifierSequence = [left]
+    drawn.RTROIObservationsSequence[0].RTROIIdentificationCodeSequence = [rib]
+    (flag,) = read(tmp_path, mr_images(), drawn).exam.flags
+    assert (flag.tracking_uid, flag.site, flag.site_source) == ("1.2.3.4", "rib", "code")
+    assert (flag.side, flag.side_source) == ("left", "code")
 
 
 def test_a_flag_knows_what_kind_of_images_it_was_drawn_on(tmp_path: Path) -> None:

@@ -54,9 +54,13 @@ def centres(images: list[Any], mask: NDArray[Any]) -> Points:
     return np.array(found)
 
 
-def flags_of(folder: Path, images: list[Any], seg: Any, *others: Any) -> tuple[FlaggedLesion, ...]:
+def flags_of(
+    folder: Path, images: list[Any], seg: Any, *others: Any, at_edge: bool = False
+) -> tuple[FlaggedLesion, ...]:
+    """The flags, about which nothing else is said than that they reach the end of the MR, where they do."""
     intake = read_inputs([write(folder, images, seg, *others)])
-    assert not [one for one in intake.exam.findings if one.code.startswith(("flag", "seg"))]
+    said = {one.code for one in intake.exam.findings if one.code.startswith(("flag", "seg"))}
+    assert said == ({"flag-at-mr-edge"} if at_edge else set())
     return intake.exam.flags
 
 
@@ -84,7 +88,7 @@ def test_a_binary_segment_is_where_its_voxels_are(tmp_path: Path) -> None:
 
 def test_the_border_is_empty_also_at_the_edge_of_the_image(tmp_path: Path) -> None:
     images, mask = dwi_images(), blob((0, 0, 0), (4, 8, 6))
-    (flag,) = flags_of(tmp_path, images, seg_object(images, mask))
+    (flag,) = flags_of(tmp_path, images, seg_object(images, mask), at_edge=True)
     assert flag.grid.shape == (7, 11, 9)
     inner = flag.mask[1:-1, 1:-1, 1:-1]
     assert inner.sum() == flag.mask.sum() == 2
@@ -114,13 +118,13 @@ def test_a_frame_that_rounding_moved_lies_on_the_slice_of_the_series(tmp_path: P
 
 def test_beyond_the_end_of_the_series_the_last_gap_goes_on(tmp_path: Path) -> None:
     images = dwi_images(offsets=[0, 4.0, 8.0, 12.0, 15.5])
-    (flag,) = flags_of(tmp_path, images, seg_object(images, blob((4, 3, 3))))
+    (flag,) = flags_of(tmp_path, images, seg_object(images, blob((4, 3, 3))), at_edge=True)
     assert flag.grid.slice_offsets_mm == pytest.approx([0, 3.5, 7.0], abs=1e-4)
 
 
 def test_empty_frames_that_were_left_out_within_a_lesion_are_slices_of_it(tmp_path: Path) -> None:
     images, mask = dwi_images(), blob((0, 3, 3), (3, 3, 3))
-    (flag,) = flags_of(tmp_path, images, seg_object(images, mask))
+    (flag,) = flags_of(tmp_path, images, seg_object(images, mask), at_edge=True)
     assert [bool(slice_.any()) for slice_ in flag.mask] == [False, True, False, False, True, False]
     assert flag.grid.slice_offsets_mm == pytest.approx([0, 4, 8, 12, 16, 20], abs=1e-4)
 
@@ -404,3 +408,16 @@ def test_any_mask_on_any_stack_comes_back_at_its_place(
     border = flag.mask.copy()
     border[1:-1, 1:-1, 1:-1] = 0
     assert not border.any()
+
+
+@pytest.mark.parametrize(("algorithm", "told"), [("MANUAL", False), ("SEMIAUTOMATIC", False), ("AUTOMATIC", True)])
+def test_what_another_program_drew_by_itself_is_said(tmp_path: Path, algorithm: str, told: bool) -> None:
+    images = dwi_images()
+    mask: NDArray[np.uint8] = np.zeros((*SHAPE, 1), dtype=np.uint8)
+    mask[1:3, 3:5, 2:4] = 1
+    seg = seg_object(images, mask)
+    seg.SegmentSequence[0].SegmentAlgorithmType = algorithm
+    exam = read_inputs([write(tmp_path, images, seg)]).exam
+    assert len(exam.flags) == 1
+    found = [(one.level, one.lesion) for one in exam.findings if one.code == "lesion-automatic"]
+    assert found == [(Level.WARN, "L1")] * told

@@ -60,9 +60,19 @@ M = ["ORIGINAL", "PRIMARY", "M"]
         (["DERIVED", "PRIMARY", "DIFFUSION", "ADC"], "ep2d_ADC", True, "adc"),
         (["DERIVED", "SECONDARY", "ADC"], "x", False, "adc"),
         (["DERIVED", "SECONDARY", "PROCESSED"], "Apparent Diffusion Coefficient (mm?/s)", False, "adc"),
-        (["DERIVED", "SECONDARY"], "dADC map", False, "mr-other"),
+        (["DERIVED", "SECONDARY"], "dADC map", False, "adc"),
+        (["DERIVED", "SECONDARY"], "nADC", False, "mr-other"),
         (["DERIVED", "SECONDARY"], "ADC", False, "adc"),
-        (["DERIVED", "SECONDARY"], "Exp ADC", True, "dwi"),
+        (["DERIVED", "SECONDARY"], "Exp ADC", True, "mr-other"),
+        (["DERIVED", "SECONDARY"], "eADC", True, "mr-other"),
+        (["DERIVED", "SECONDARY"], "dwi_exponential_map", True, "mr-other"),
+        (["DERIVED", "SECONDARY"], "DTI Fractional Anisotropy", True, "mr-other"),
+        (["DERIVED", "SECONDARY"], "DTI_FA", True, "mr-other"),
+        (["ORIGINAL", "PRIMARY"], "dwi FA90", True, "dwi"),
+        (["DERIVED", "SECONDARY"], "dwi mip", True, "mr-other"),
+        (["DERIVED", "SECONDARY"], "Synthetic b1400", True, "dwi-calculated"),
+        (["DERIVED", "SECONDARY"], "computed DWI", True, "dwi-calculated"),
+        (["ORIGINAL", "PRIMARY"], "sDWI", True, "dwi"),
         (["DERIVED", "PRIMARY", "DIFFUSION", "EXP"], "x", True, "mr-other"),
         (["DERIVED", "PRIMARY", "DIFFUSION", "FA"], "x", True, "mr-other"),
         (["DERIVED", "PRIMARY", "DIFFUSION", "CALC_BVALUE"], "x", True, "dwi-calculated"),
@@ -77,6 +87,75 @@ def test_an_mr_image_is_what_its_type_and_words_say(
     assert mr_kind(item(ImageType=image_type, SeriesDescription=description), diffusion=diffusion) == kind
 
 
+SECONDARY, ORIGINAL = ["DERIVED", "SECONDARY"], ["ORIGINAL", "PRIMARY"]
+VENDOR_MAPS = {
+    "GE, Average DC": ([*SECONDARY, "PROCESSED"], "Average DC", "adc"),
+    "GE, average dc in small letters": ([*SECONDARY, "OTHER"], "average dc", "adc"),
+    "GE, ADC with its unit": ([*SECONDARY, "PROCESSED"], "ADC (10^-6 mm2/s)", "adc"),
+    "GE, Apparent Diffusion": (SECONDARY, "Apparent Diffusion Coefficient (mm2/s)", "adc"),
+    "GE, Fractional Aniso.": ([*SECONDARY, "PROCESSED"], "Fractional Aniso.", "mr-other"),
+    "GE, Fractional Anisotropy": (SECONDARY, "Fractional Anisotropy", "mr-other"),
+    "GE, Volume Ratio Aniso.": (SECONDARY, "Volume Ratio Aniso.", "mr-other"),
+    "GE, Exponential Coefficient": ([*SECONDARY, "PROCESSED"], "Exponential Coefficient", "mr-other"),
+    "GE, Exponential Attenuation": (SECONDARY, "Exponential Atten. Coeff.", "mr-other"),
+    "GE, the isotropic image is the trace": ([*SECONDARY, "COMBINED"], "Isotropic image", "dwi-trace"),
+    "Philips, dADC": (["DERIVED", "PRIMARY", "M_SE", "M", "SE"], "dADC", "adc"),
+    "Philips, dADC of b-values": (SECONDARY, "dADC_0-1000", "adc"),
+    "Philips, ADC by its code": (["DERIVED", "PRIMARY", "ADC_UNSPECIFIED", "ADC", "UNSPECIFIED"], "DWIBS", "adc"),
+    "Philips, eADC": (["DERIVED", "PRIMARY", "M_SE", "M", "SE"], "eADC", "mr-other"),
+    "Siemens, exp ADC": ([*SECONDARY, "DIFFUSION"], "ep2d_diff_exp_ADC", "mr-other"),
+    "Siemens, b = 0 of the tensor": (["DERIVED", "PRIMARY", "DIFFUSION", "TENSOR_B0"], "dti_TENSOR_B0", "dwi"),
+    "Siemens, a protocol named for its ADC": (
+        ["DERIVED", "PRIMARY", "DIFFUSION", "TRACEW"], "ep2d_diff_ADC_TRACEW", "dwi-trace",
+    ),
+    "Canon, Mean Diffusivity": (SECONDARY, "Mean diffusivity", "mr-other"),
+    "UIH, a map by its code": ([*SECONDARY, "MD"], "dti", "mr-other"),
+    "anybody, without a derived contrast": (["DERIVED", "PRIMARY", "DIFFUSION", "NONE", "DIS3D"], "dwi", "dwi"),
+    "anybody, reformatted": ([*SECONDARY, "MPR"], "dwi cor", "mr-other"),
+    "labelled original, ADC": (ORIGINAL, "ADC", "adc"),
+    "labelled original, FA": (ORIGINAL, "FA", "mr-other"),
+    "labelled original, flip angle": (ORIGINAL, "dwi FA=90", "dwi"),
+    "labelled original, computed": (ORIGINAL, "computed b1500", "dwi-calculated"),
+    "labelled original, cDWI": (ORIGINAL, "cDWI b1400", "dwi-calculated"),
+    "original by its frame type, whatever it is called": ([*ORIGINAL, "DIFFUSION", "NONE"], "DWI for ADC", "dwi"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("image_type", "words", "kind"), VENDOR_MAPS.values(), ids=VENDOR_MAPS.keys())
+def test_a_map_with_a_b_value_is_no_b_image(tmp_path: Path, image_type: list[str], words: str, kind: str) -> None:
+    intake = read(tmp_path, dwi_images("one", b=800, ImageType=image_type, SeriesDescription=words, SequenceName=""))
+    (summary,) = intake.series
+    assert summary.kind == kind
+    assert summary.b_values_s_per_mm2 == (((800.0, summary.images),) if kind.startswith("dwi") else ())
+    assert "diffusion-unclear" not in {one.code for one in intake.exam.findings}
+
+
+@pytest.mark.parametrize("image_type", [SECONDARY, ["DERIVED", "PRIMARY"], [*SECONDARY, "COMPOSED"], [*SECONDARY, "M"]])
+def test_what_is_derived_of_diffusion_images_and_says_not_how_holds(tmp_path: Path, image_type: list[str]) -> None:
+    intake = read(tmp_path, dwi_images("one", b=800, ImageType=image_type, SeriesDescription="dwi", SequenceName=""))
+    (summary,) = intake.series
+    assert (summary.kind, summary.b_values_s_per_mm2) == ("mr-other", ())
+    (finding,) = [one for one in intake.exam.findings if one.code == "diffusion-unclear"]
+    assert (finding.level, finding.value) == (Level.HOLD, float(summary.images))
+    assert uid("one") in finding.message
+    assert intake.exam.mr == ()
+
+
+def test_original_images_at_two_b_values_that_are_called_a_map_hold(tmp_path: Path) -> None:
+    """One b-value might be a map's; two are the images that it was made of, or nobody knows."""
+    named = {"ImageType": ORIGINAL, "SeriesDescription": "DWI b50 b800 ADC", "SequenceName": ""}
+    both = [*dwi_images("low", b=50, **named), *dwi_images("high", b=800, **named)]
+    for image in both:
+        image.SeriesInstanceUID = uid("low")
+    intake = read(tmp_path, both)
+    assert [one.kind for one in intake.series] == ["mr-other"]
+    assert [one.level for one in intake.exam.findings if one.code == "diffusion-unclear"] == [Level.HOLD]
+
+
+IMAGES = {"1.2.840.10008.5.1.4.1.1.128", "1.2.840.10008.5.1.4.1.1.7"}
+"""Classes whose objects have pixels: one without is cut short."""
+
+
 @pytest.mark.parametrize(
     ("sop_class", "kind"),
     [
@@ -88,13 +167,14 @@ def test_an_mr_image_is_what_its_type_and_words_say(
     ],
 )
 def test_what_is_no_image_of_ours_is_listed_by_its_class(tmp_path: Path, sop_class: str, kind: str) -> None:
-    (summary,) = read(tmp_path, blank(sop_class, "one", Modality="OT")).series
+    pixels = {"Rows": 2, "Columns": 3, "BitsAllocated": 8, "PixelData": bytes(6)} if sop_class in IMAGES else {}
+    (summary,) = read(tmp_path, blank(sop_class, "one", Modality="OT", **pixels)).series
     assert (summary.kind, summary.images, summary.sop_class_uid) == (kind, 1, sop_class)
 
 
 def test_a_structured_report_is_not_dropped_in_silence(tmp_path: Path) -> None:
     intake = read(tmp_path, blank("1.2.840.10008.5.1.4.1.1.88.33", "sr", Modality="SR"))
-    assert [one.level for one in intake.exam.findings if one.code == "sr-not-read"] == [Level.WARN]
+    assert [one.level for one in intake.exam.findings if one.code == "sr-without-groups"] == [Level.WARN]
 
 
 @pytest.mark.parametrize("change", [{"DiffusionBValue": 0}, {"SeriesDescription": "fMRI"}])
@@ -149,7 +229,7 @@ def test_two_cts_hold_and_the_message_tells_what_refers_to_which(tmp_path: Path)
 
 
 @pytest.mark.parametrize("make", [ct_images, mr_images])
-def test_multi_frame_images_are_named_and_not_read(tmp_path: Path, make: Any) -> None:
+def test_multi_frame_images_without_functional_groups_are_named_and_not_read(tmp_path: Path, make: Any) -> None:
     sop_class = {ct_images: "1.2.840.10008.5.1.4.1.1.2.1", mr_images: "1.2.840.10008.5.1.4.1.1.4.1"}[make]
     image = make(shape=(1, 9, 7))[0]
     image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = sop_class

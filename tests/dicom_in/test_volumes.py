@@ -147,12 +147,55 @@ def test_a_real_world_value_mapping_wins_over_the_median(
     assert intake.exam.mr[0].array[2, 4, 3] == pytest.approx(30 * expected)
 
 
+@pytest.mark.parametrize(
+    ("told", "mm2_per_s"),
+    [("mm2/s", 1.0), ("10^-6 mm^2/s", 1e-6), ("1E-6 mm2/s", 1e-6), ("10-3.mm2/s", 1e-3), ("um2/s", 1e-6)],
+)
+def test_a_unit_in_rescale_type_is_taken_at_its_word(tmp_path: Path, told: str, mm2_per_s: float) -> None:
+    intake = read(tmp_path, adc_images(30, RescaleSlope=1, RescaleIntercept=0, RescaleType=told))
+    assert intake.series[0].adc_unit_mm2_per_s == mm2_per_s
+    assert intake.series[0].adc_unit_source == f"RescaleType {told}"
+
+
+def test_units_in_rescale_type_that_differ_hold(tmp_path: Path) -> None:
+    images = adc_images(1200, RescaleSlope=1, RescaleIntercept=0, RescaleType="um2/s")
+    images[1].RescaleType = "mm2/s"
+    found = finding(read(tmp_path, images), "adc-unit-ambiguous")
+    assert "several units in RescaleType" in found.message
+
+
+@pytest.mark.parametrize("vendor", ["SIEMENS", "Siemens Healthineers", "GE MEDICAL SYSTEMS", "TOSHIBA", "CANON_MEC"])
+def test_a_vendor_s_scale_must_be_borne_out_by_the_body(tmp_path: Path, vendor: str) -> None:
+    right = read(tmp_path / "right", adc_images(1200, Manufacturer=vendor))
+    assert right.series[0].adc_unit_mm2_per_s == 1e-6
+    assert right.series[0].adc_unit_source == "the vendor's scale and the median over the body 1200"
+    wrong = read(tmp_path / "wrong", adc_images(2, Manufacturer=vendor))
+    found = finding(wrong, "adc-unit-ambiguous")
+    assert (found.level, wrong.exam.mr) == (Level.HOLD, ())
+
+
+def test_a_vendor_s_scale_is_not_that_of_rescaled_numbers(tmp_path: Path) -> None:
+    scaled = adc_images(1200, Manufacturer="SIEMENS", RescaleSlope=0.001, RescaleIntercept=0)
+    assert read(tmp_path, scaled).series[0].adc_unit_mm2_per_s == 1e-3
+
+
+@pytest.mark.parametrize(("factor", "codes"), [(1.0, set()), (10.0 / 3.0, {"adc-disagrees"})])
+def test_a_map_is_held_against_the_exam_s_own_b_images(tmp_path: Path, factor: float, codes: set[str]) -> None:
+    """1.1 x 10^-3 mm2/s in truth; a map of three times that has a median that some tissue has, and still is wrong."""
+    at_zero = np.linspace(4000, 9000, int(np.prod(SHAPE))).reshape(SHAPE)
+    signal = {b: np.rint(at_zero * np.exp(-b * 1.1e-3)).astype(np.int16) for b in (50, 900)}
+    images = [dwi_images(f"b{b}", b=b, pixels=pixels) for b, pixels in signal.items()]
+    adc = mr_images("adc", ImageType=ADC_TYPE, pixels=np.full(SHAPE, 1100 * factor).astype(np.int16))
+    found = {one.code for one in read(tmp_path, *images, adc).exam.findings}
+    assert found & {"adc-disagrees", "adc-unchecked"} == codes
+
+
 def test_mappings_that_differ_or_have_an_intercept_are_no_unit(tmp_path: Path) -> None:
     differing = adc_images(1200, RealWorldValueMappingSequence=mapping("mm2/s", 1e-6))
     differing[2].RealWorldValueMappingSequence = mapping("mm2/s", 1e-3)
     shifted = adc_images(1200, RealWorldValueMappingSequence=mapping("mm2/s", 1e-6, 5.0))
     for name, images in (("differing", differing), ("shifted", shifted)):
-        assert "differ or have an intercept" in finding(read(tmp_path / name, images), "adc-unit-unknown").message
+        assert "differ or have an intercept" in finding(read(tmp_path / name, images), "adc-unit-ambiguous").message
 
 
 def test_an_adc_map_that_carries_a_b_value_is_an_adc_map(tmp_path: Path) -> None:
@@ -187,7 +230,7 @@ def test_a_series_of_several_b_values_is_a_volume_for_each(tmp_path: Path) -> No
     low = dwi_images("low", b=50, pixels=stored_pixels(SHAPE) + 7)
     intake = read(tmp_path, in_one_series(dwi_images("high", b=900), low))
     volumes = by_b_value(intake)
-    assert set(volumes) == {50.0, 900.0}
+    assert set(volumes) == {50.0, 900.0, None}, "and the ADC map that was fitted to them"
     assert np.array_equal(volumes[50.0].array, stored_pixels(SHAPE) + 7)
     assert np.array_equal(volumes[900.0].array, stored_pixels(SHAPE))
     assert intake.series[0].b_values_s_per_mm2 == ((50.0, 5), (900.0, 5))

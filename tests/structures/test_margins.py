@@ -7,11 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
 
 from psdt_planner.errors import FrameError, GeometryError, UnsupportedError
 from psdt_planner.geometry import Grid
 from psdt_planner.shapes import Shape
 from psdt_planner.structures import Margin, grow
+from psdt_planner.structures.margins import kept_inside
 from tests.structures.scenes import CT_FRAME, ORIENTATIONS, ct_grid
 
 
@@ -69,6 +72,65 @@ def test_margins_agree_with_brute_force(seed, mm, position):
     clear = np.abs(exact - 1.0) * min(mm) > 0.35
     assert clear.sum() > 100
     assert (holds(grown, points) == (exact <= 1.0))[clear].all()
+
+
+def uneven_steps(ct: Grid, turn: np.ndarray | None = None) -> Grid:
+    """A lattice whose steps differ along its three axes: 0.9, 0.5 and 0.7 mm."""
+    axes = np.stack([ct.normal, ct.step_j_mm / ct.spacing_ji_mm[0], ct.step_i_mm / ct.spacing_ji_mm[1]], axis=1)
+    axes = axes if turn is None else turn @ axes
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = axes * [0.9, 0.5, 0.7], -axes @ [9.9, 10.0, 10.5]
+    return Grid.regular(matrix, (23, 41, 31), ct.frame)
+
+
+@given(seed=st.integers(0, 10_000), mm=st.lists(st.floats(1.0, 6.0), min_size=6, max_size=6))
+@settings(max_examples=6, deadline=None)
+def test_steps_that_differ_by_axis_do_not_matter(seed, mm):
+    rng = np.random.default_rng(seed)
+    margin, ct = Margin(*mm), ct_grid(position=sorted(ORIENTATIONS)[seed % 5])
+    centre = rng.uniform(-2, 2, 3)
+    around = rng.uniform(-1, 1, (20_000, 3))
+    seeds = centre + 5.0 * around[np.linalg.norm(around, axis=1) <= 1]
+    points = rng.uniform(-13, 13, (200, 3))
+    grown = grow(balls(uneven_steps(ct), (tuple(centre), 5.0)), margin, ct)
+    exact = oracle(points, seeds, margin)
+    clear = np.abs(exact - 1.0) * min(mm) > 0.4
+    assert (holds(grown, points) == (exact <= 1.0))[clear].all()
+
+
+@given(seed=st.integers(0, 10_000), mm=st.floats(0.5, 8.0), depth_mm=st.floats(0.5, 4.0))
+@settings(max_examples=8, deadline=None)
+def test_on_an_oblique_ct_uniform_margins_outwards_and_inwards_are_distances(seed, mm, depth_mm):
+    rng = np.random.default_rng(seed)
+    turn = Rotation.from_rotvec(rng.uniform(-1, 1, 3)).as_matrix()
+    ct, grid = ct_grid(), uneven_steps(ct_grid(), turn)
+    centres = rng.uniform(-2, 2, (2, 3))
+    shape = balls(grid, (tuple(centres[0]), 5.0), (tuple(centres[1]), 4.0))
+    points = rng.uniform(-14, 14, (3000, 3))
+    outside = np.min([np.linalg.norm(points - c, axis=1) - r for c, r in zip(centres, (5.0, 4.0), strict=True)], axis=0)
+
+    grown, shrunk = grow(shape, Margin.uniform(mm), ct), kept_inside(shape, depth_mm)
+
+    clear = np.abs(outside - mm) > 0.25
+    assert (holds(grown, points) == (outside < mm))[clear].all()
+    # Inwards the union of two balls is not the smaller of two distances: measure to points of the outside itself.
+    beyond = rng.uniform(-10, 10, (60_000, 3))
+    away = [np.linalg.norm(beyond - c, axis=1) - r for c, r in zip(centres, (5.0, 4.0), strict=True)]
+    beyond = beyond[np.min(away, axis=0) > 0]
+    deep, _ = cKDTree(beyond).query(points)
+    assert not holds(shrunk, points[(outside > -0.1) | (deep < depth_mm - 0.3)]).any()
+    assert holds(shrunk, points[(outside < -0.5) & (deep > depth_mm + 0.8)]).all()
+
+
+def test_a_lattice_that_ends_within_a_shape_has_no_surface_there():
+    ct = ct_grid()
+    grid = lattice(ct, 6.0, 0.5)
+    filled = Shape(grid, np.ones(grid.shape, dtype=np.float32))
+    assert (kept_inside(filled, 3.0).field > 0).all()
+    half = Shape(grid, grid.centres_mm()[..., 0].astype(np.float32))
+    kept = kept_inside(half, 2.0)
+    assert holds(kept, np.array([[2.2, 0, 0], [5.5, 5.0, -5.0]])).all()
+    assert not holds(kept, np.array([[1.8, 0, 0], [-3.0, 0, 0]])).any()
 
 
 @pytest.mark.parametrize("position", ORIENTATIONS)

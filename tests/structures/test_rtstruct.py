@@ -12,13 +12,17 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from rt_utils import RTStructBuilder
 from scipy.spatial.transform import Rotation
 
 from psdt_planner.contours import lesion_shape, trace
-from psdt_planner.dicom.rtstruct_out import contour_text, headers_of_slices, read_back, write_rtstruct
+from psdt_planner.dicom.rtstruct_out import headers_of_slices, write_rtstruct
+from psdt_planner.dicom.rtstruct_read_back import read_back
+from psdt_planner.dicom.rtstruct_rings import contour_texts
 from psdt_planner.errors import (
     DecisionNeededError,
     FaultError,
@@ -29,7 +33,7 @@ from psdt_planner.errors import (
 )
 from psdt_planner.geometry import Grid
 from psdt_planner.lesions import FlaggedLesion, FlagSource, MaskKind
-from psdt_planner.shapes import Contour, RoiKind, StructureSet
+from psdt_planner.shapes import TARGET_KINDS, Contour, StructureSet
 from psdt_planner.structures import Margin, Target, build_structure_set, grow
 from tests.peers import require_peer
 from tests.structures.scenes import (
@@ -63,7 +67,7 @@ def scene(ct: Grid, *, labels: tuple[str, str] = ("Lesion in the ilium", "Node")
         lesion = flag(grid, occupancy(grid, truth, 3), MaskKind.OCCUPANCY, id=f"L{n}", site=site, label=label)
         gtv = lesion_shape(lesion, ct_from_mr, ct)
         ctv = grow(gtv, Margin.uniform(1.0), ct)
-        shapes = dict(zip(RoiKind, (gtv, ctv, grow(ctv, Margin.uniform(2.0), ct)), strict=True))
+        shapes = dict(zip(TARGET_KINDS, (gtv, ctv, grow(ctv, Margin.uniform(2.0), ct)), strict=True))
         rings = {kind: trace(shape, ct).contours for kind, shape in shapes.items()}
         targets.append(Target(lesion.id, label, site, "27 Gy in 3 fractions.", rings, lesion.tracking_uid))
         flags[lesion.id] = lesion
@@ -242,11 +246,33 @@ def test_coordinates_are_short_decimals():
                 assert len(text) <= 16
                 assert len(text.split(".")[1]) == 3
                 assert text not in ("-0.000", "nan", "inf")
-    assert contour_text(np.array([[-0.0001, 1203.3699951, -1203.37]])) == b"0.000\\1203.370\\-1203.370"
-    assert len(contour_text(np.array([[0.0, 1.0, 22.0]]))) % 2 == 0
-    for bad in (np.nan, np.inf, 1e5):
+    assert contour_texts([np.array([[-0.0001, 1203.3699951, -1203.37]])]) == [b"0.000\\1203.370\\-1203.370"]
+    assert contour_texts([]) == []
+    for bad in (np.nan, np.inf, -np.inf, 1e5, -1e5):
         with pytest.raises(FaultError, match="not finite, or beyond 100 m"):
-            contour_text(np.array([[bad, 0.0, 0.0]]))
+            contour_texts([np.zeros((3, 3)), np.array([[bad, 0.0, 0.0]])])
+
+
+def coordinates() -> st.SearchStrategy[float]:
+    """Of every length that a text may have, and about the powers of ten, where it changes."""
+    anywhere = st.floats(-99_999.999, 99_999.999)
+    whole = st.integers(-99_999_999, 99_999_999).map(lambda micrometres: micrometres / 1000.0)
+    edges = st.builds(
+        lambda sign, power, off: sign * (10.0**power + off),
+        st.sampled_from((-1, 1)),
+        st.integers(-4, 4),
+        st.sampled_from((-0.0006, -0.0004, 0.0, 0.0004, 0.0006)),
+    )
+    return st.one_of(anywhere, whole, edges)
+
+
+@given(st.lists(st.lists(st.tuples(*[coordinates()] * 3), min_size=1, max_size=5), max_size=4))
+def test_contour_data_is_what_one_number_after_another_would_be(rings):
+    def slowly(ring: list[tuple[float, float, float]]) -> bytes:
+        text = "\\".join(f"{round(number * 1000.0) / 1000.0 + 0.0:.3f}" for point in ring for number in point)
+        return (text + " " * (len(text) % 2)).encode("ascii")
+
+    assert contour_texts([np.array(ring) for ring in rings]) == [slowly(ring) for ring in rings]
 
 
 def test_contour_data_keeps_its_vr_through_explicit_vr():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from psdt_planner.contours import lesion_shape
+from psdt_planner.contours import faint_parts_ml, lesion_shape
 from psdt_planner.errors import FrameError, GeometryError
 from psdt_planner.geometry import Grid, Rigid
 from psdt_planner.lesions import FlaggedLesion, MaskKind
@@ -95,9 +95,9 @@ def test_the_place_does_not_depend_on_how_the_patient_lay(position):
         (MaskKind.BINARY, 4.5, 0.85, 0.16),
         (MaskKind.BINARY, 6.0, 0.91, 0.09),
         (MaskKind.BINARY, 10.0, 0.96, 0.03),
-        (MaskKind.OCCUPANCY, 4.5, 0.91, 0.01),
-        (MaskKind.OCCUPANCY, 6.0, 0.955, 0.01),
-        (MaskKind.OCCUPANCY, 10.0, 0.98, 0.01),
+        (MaskKind.OCCUPANCY, 4.5, 0.94, 0.01),
+        (MaskKind.OCCUPANCY, 6.0, 0.965, 0.01),
+        (MaskKind.OCCUPANCY, 10.0, 0.985, 0.01),
     ],
 )
 def test_spheres_on_dwi_voxels_come_out_as_well_as_they_can(kind, radius_mm, least_dice, most_bias):
@@ -113,6 +113,21 @@ def test_spheres_on_dwi_voxels_come_out_as_well_as_they_can(kind, radius_mm, lea
         bias.append(volume_mm3(shape) / (4 / 3 * np.pi * radius_mm**3) - 1)
     assert np.mean(overlap) >= least_dice
     assert abs(np.mean(bias)) <= most_bias
+
+
+def test_lobes_of_an_occupancy_mask_are_not_rounded_off():
+    """Smoothed once, as a binary mask is, they come to 0.88; the second and third drawing put the lobes back."""
+    overlap = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        centre = rng.uniform(-5, 5, 3)
+        ways = rng.normal(size=(3, 3))
+        lobes = [sphere(centre + 3.9 * way / np.linalg.norm(way), 3.3) for way in ways]
+        truth = either(sphere(centre, 4.8), *lobes)
+        grid = mr_grid(centre + rng.uniform(-2.5, 2.5, 3), 20.0, spacing_kji_mm=(5.0, 1.6, 1.6))
+        shape = lesion_shape(flag(grid, occupancy(grid, truth), MaskKind.OCCUPANCY), STILL, CT)
+        overlap.append(dice(shape, truth))
+    assert np.mean(overlap) >= 0.92
 
 
 @pytest.mark.parametrize("kind", MaskKind)
@@ -163,7 +178,7 @@ def test_voxels_that_touch_by_a_corner_are_one_part():
     assert ndimage.label(shape.field > 0)[1] == 1
 
 
-def test_faint_specks_beside_a_dense_lesion_are_counted_but_not_drawn():
+def test_faint_specks_beside_a_dense_lesion_are_told_and_not_drawn():
     grid = mr_grid((0, 0, 0), 50.0)
     mask = occupancy(grid, sphere((-6, 0, 0), 8))
     specks = [(3, 30, 23), (9, 5, 24), (8, 28, 25), (2, 3, 27), (5, 8, 28), (10, 31, 6)]
@@ -172,9 +187,31 @@ def test_faint_specks_beside_a_dense_lesion_are_counted_but_not_drawn():
     lesion = flag(grid, mask, MaskKind.OCCUPANCY)
     shape = lesion_shape(lesion, STILL, CT)
     assert ndimage.label(shape.field > 0)[1] == 1
-    assert volume_mm3(shape) == pytest.approx(lesion.volume_ml * 1000, rel=0.008)
+    speck_mm3 = 0.4 * 5.0 * 1.6 * 1.9
+    assert volume_mm3(shape) == pytest.approx(lesion.volume_ml * 1000 - 6 * speck_mm3, rel=0.008)
+    assert faint_parts_ml(lesion) == pytest.approx([speck_mm3 / 1000] * 6)
     for speck in specks:
         assert not holds(shape, grid.mm_from_index(np.array([speck]))).any()
+
+
+def test_the_volume_of_a_faint_part_is_not_given_to_the_others():
+    grid = mr_grid((0, 0, 0), 60.0)
+    dense, faint = sphere((-12, 0, 0), 7), sphere((14, 3, 2), 6)
+    alone = occupancy(grid, dense)
+    mask = alone + 0.45 * occupancy(grid, faint)
+    lesion = flag(grid, mask, MaskKind.OCCUPANCY)
+    shape = lesion_shape(lesion, STILL, CT)
+    assert volume_mm3(shape) == pytest.approx(flag(grid, alone, MaskKind.OCCUPANCY).volume_ml * 1000, rel=0.008)
+    assert faint_parts_ml(lesion) == pytest.approx([0.45 * 4 / 3 * np.pi * 0.216], rel=0.02)
+
+
+def test_a_part_half_as_dense_is_no_faint_one_and_a_speck_is_not_told():
+    grid = mr_grid((0, 0, 0), 50.0)
+    mask = np.zeros(grid.shape, dtype=np.float32)
+    mask[3, 8, 8], mask[8, 20, 20], mask[3, 20, 8] = 1.0, 0.5, 0.05
+    lesion = flag(grid, mask, MaskKind.OCCUPANCY)
+    assert faint_parts_ml(lesion) == ()
+    assert ndimage.label(lesion_shape(lesion, STILL, CT).field > 0)[1] == 2
 
 
 def test_two_lobes_stay_two():

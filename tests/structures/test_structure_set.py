@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from psdt_planner.contours import lesion_shape, trace
 from psdt_planner.errors import FaultError
-from psdt_planner.shapes import RoiKind, rings_volume_ml
+from psdt_planner.shapes import TARGET_KINDS, RoiKind, rings_volume_ml
 from psdt_planner.structures import COLOURS, Margin, Target, build_structure_set, grow, lesion_number, roi_name
 from tests.structures.scenes import STILL, ct_grid, flag, mr_grid, occupancy, sphere
 
@@ -52,7 +52,7 @@ def test_names_follow_tg_263(kind, site, number, name):
 
 
 @given(
-    kind=st.sampled_from(RoiKind),
+    kind=st.sampled_from(TARGET_KINDS),
     site=st.sampled_from(["spine", "bone", "pelvic-node", "paraaortic-node", "prostate", "unknown"]),
     number=st.integers(1, 99_999),
 )
@@ -65,10 +65,18 @@ def test_names_are_short_ascii_and_tell_kind_and_number(kind, site, number):
     assert match[2] != "m"
 
 
-@pytest.mark.parametrize("number", [0, -1, 10**13])
-def test_a_number_that_makes_no_name_is_refused(number):
-    with pytest.raises(FaultError, match="no ROI name of at most 16 characters"):
-        roi_name(RoiKind.GTV, "bone", number)
+@pytest.mark.parametrize(
+    ("kind", "number", "words"),
+    [
+        (RoiKind.GTV, 0, "'GTV0' does not tell"),
+        (RoiKind.GTV, -1, "'GTV-1' does not tell"),
+        (RoiKind.GTV, 10**13, "cannot be written in 16 characters"),
+        (RoiKind.ORGAN, 1, "TG-263 knows no ORGAN"),
+    ],
+)
+def test_what_makes_no_name_is_refused(kind, number, words):
+    with pytest.raises(FaultError, match=words):
+        roi_name(kind, "bone", number)
 
 
 def test_lesion_numbers_come_from_the_ids():
@@ -88,7 +96,7 @@ def test_each_lesion_gives_three_rois_in_order():
         (5, "CTVn2"),
         (6, "PTVn2"),
     ]
-    assert [roi.kind for roi in structure_set.rois] == 2 * list(RoiKind)
+    assert [roi.kind for roi in structure_set.rois] == 2 * list(TARGET_KINDS)
     assert {roi.lesion for roi in structure_set.rois} == {"L1", "L2"}
     assert structure_set.grid == CT
 
@@ -118,6 +126,7 @@ def test_descriptions_say_proposal_lesion_and_flag():
 def test_long_words_are_cut_where_the_attribute_ends():
     gtv = built(target(text="word " * 400)).rois[0]
     assert len(gtv.description) == 1024
+    assert gtv.description.endswith(" [...]"), "a reader sees that this is not all"
     assert gtv.description.startswith("PROPOSAL")
     assert "1.2.3.4" in gtv.description
 
@@ -128,8 +137,8 @@ def test_a_description_that_does_not_say_proposal_is_made_to():
 
 
 def test_colours_tell_the_kinds_apart():
-    assert [roi.colour for roi in built(target()).rois] == [COLOURS[kind] for kind in RoiKind]
-    assert len(set(COLOURS.values())) == 3
+    assert [roi.colour for roi in built(target()).rois] == [COLOURS[kind] for kind in TARGET_KINDS]
+    assert len(set(COLOURS.values())) == len(RoiKind)
 
 
 def test_a_kind_without_a_rule_is_left_out_and_an_empty_one_is_kept():

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.geometry import Polygon
 
-from psdt_planner.contours import MAX_POINTS, SPECK_MM2, TOLERANCE_MM, Tracing, trace
+from psdt_planner.contours import COARSEST_MM, MAX_POINTS, SPECK_MM2, Tracing, trace
+from psdt_planner.contours.plane import most_points, simplified
 from psdt_planner.errors import FrameError, GeometryError, UnsupportedError
 from psdt_planner.findings import Level
 from psdt_planner.geometry import Grid
@@ -143,26 +144,40 @@ def test_rings_hold_what_the_field_holds():
         assert (inside_rings(rings, points[:, :2])[clear] == (value > 0)[clear]).all()
 
 
-def test_all_parts_are_kept():
+def test_all_parts_are_kept_and_said():
     ct = ct_grid()
     centres = [(-12, 0, 0), (0, 9, 2), (11, -3, -2)]
     traced = trace(shape_of(lambda p: np.max([ball(c, 4)(p) for c in centres], axis=0), ct), ct)
     for centre in centres:
         near = [r for r in traced.contours if np.linalg.norm(r.points_mm.mean(axis=0) - centre) < 4.5]
         assert rings_volume_ml(near, ct) == pytest.approx(4 / 3 * np.pi * 0.064, rel=0.06)
-    assert traced.findings("L1", "GTV1") == ()
+    (finding,) = traced.findings("L1", "GTV1")
+    assert (finding.code, finding.level, finding.value) == ("lesion-in-parts", Level.INFO, 3)
+    assert finding.message == "GTV1 of L1 has 3 parts that do not touch each other"
 
 
-def test_holes_are_filled_and_said():
+def test_holes_stay_and_are_counted():
     ct = ct_grid()
     shell = lambda p: np.minimum(ball((0, 0, 0), 10)(p), -ball((0, 0, 0), 5)(p))  # noqa: E731
     traced = trace(shape_of(shell, ct), ct)
     assert [ring.slice_index for ring in traced.contours] == sorted({ring.slice_index for ring in traced.contours})
-    assert rings_volume_ml(traced.contours, ct) == pytest.approx(4 / 3 * np.pi, rel=0.02)
-    assert traced.filled_ml == pytest.approx(4 / 3 * np.pi * 0.125, rel=0.1)
+    assert rings_volume_ml(traced.contours, ct) == pytest.approx(4 / 3 * np.pi * (1 - 0.125), rel=0.02)
+    assert traced.holes_ml == pytest.approx(4 / 3 * np.pi * 0.125, rel=0.1)
+    assert traced.filled_ml == 0.0
+    assert traced.findings("L2", "GTV2") == ()
+
+
+def test_holes_that_no_planning_system_draws_are_filled_and_said():
+    """A bore of 1 mm across."""
+    ct = ct_grid()
+    bored = lambda p: np.minimum(ball((0, 0, 0), 10)(p), np.hypot(p[..., 0], p[..., 1]) - 0.5)  # noqa: E731
+    traced = trace(shape_of(bored, ct), ct)
+    assert not any(ring.holes_mm for ring in traced.contours)
+    assert traced.holes_ml == 0.0
+    assert traced.filled_ml == pytest.approx(np.pi * 0.25 * 20 / 1000, rel=0.2)
     (finding,) = traced.findings("L2", "GTV2")
-    assert (finding.code, finding.level, finding.lesion) == ("contour-hole-filled", Level.WARN, "L2")
-    assert finding.message == f"GTV2 of L2 had holes, which are filled: {traced.filled_ml:.3f} ml"
+    assert (finding.code, finding.level, finding.lesion) == ("contour-speck-filled", Level.INFO, "L2")
+    assert finding.message == f"GTV2 of L2 had holes below 1 mm², which are filled: {traced.filled_ml:.3f} ml"
 
 
 def test_a_lesion_between_two_slices_holds():
@@ -181,7 +196,7 @@ def test_a_part_between_two_slices_holds_although_the_other_part_is_seen():
     both = lambda p: np.maximum(ball((-9, 0, 0), 7)(p), ball((9, 0, middle), 2)(p))  # noqa: E731
     traced = trace(shape_of(both, ct), ct)
     assert traced.contours
-    assert [finding.code for finding in traced.findings("L3", "GTV3")] == ["lesion-between-slices"]
+    assert [finding.code for finding in traced.findings("L3", "GTV3")] == ["lesion-between-slices", "lesion-in-parts"]
     assert traced.between_slices_ml == pytest.approx(4 / 3 * np.pi * 0.008, rel=0.1)
 
 
@@ -207,17 +222,43 @@ def test_a_lesion_that_reaches_beyond_the_ct_holds():
     assert "lesion-outside-ct" in [finding.code for finding in side.findings("L1", "PTV1")]
 
 
-def test_a_ring_with_too_many_points_is_refused():
-    ct = ct_grid(spacing_ji_mm=(2.0, 2.0))
+def flower(petals: int, depth_mm: float):
+    """A disc of 40 mm with a wavy edge, 6 mm thick."""
 
-    def flower(p):
+    def field_mm(p):
         angle = np.arctan2(p[..., 1], p[..., 0])
-        return np.minimum(40 + 4 * np.sin(60 * angle) - np.hypot(p[..., 0], p[..., 1]), 3 - np.abs(p[..., 2]))
+        edge = 40 + depth_mm * np.sin(petals * angle) - np.hypot(p[..., 0], p[..., 1])
+        return np.minimum(edge, 3 - np.abs(p[..., 2]))
 
+    return field_mm
+
+
+def test_a_ring_with_too_many_points_is_simplified_further_and_that_is_said():
+    ct = ct_grid(spacing_ji_mm=(2.0, 2.0))
+    shape = shape_of(flower(60, 4.0), ct, half_mm=46.0, step_mm=0.5)
+    fine, plain = trace(shape, ct, tolerance_mm=1e-5), trace(shape, ct)
+    for traced in (fine, plain):
+        assert max(len(ring.points_mm) for ring in traced.contours) <= MAX_POINTS
+    assert 1e-5 < fine.raised_tolerance_mm <= COARSEST_MM
+    assert plain.raised_tolerance_mm == 0.0
+    assert "contour-coarse" not in [finding.code for finding in plain.findings("L1", "GTV1")]
+    (said,) = [finding for finding in fine.findings("L1", "GTV1") if finding.code == "contour-coarse"]
+    assert (said.level, said.value, said.unit, said.lesion) == (Level.WARN, fine.raised_tolerance_mm, "mm", "L1")
+    assert f"drawn only to {fine.raised_tolerance_mm:.2f} mm" in said.message
+
+
+def test_a_ring_that_no_tolerance_makes_short_enough_is_refused():
+    angle = np.linspace(0, 2 * np.pi, 2 * MAX_POINTS, endpoint=False)
+    spikes = np.where(np.arange(len(angle)) % 2, 300.0, 305.0)
+    star = Polygon(np.column_stack([spikes * np.cos(angle), spikes * np.sin(angle)]))
     with pytest.raises(UnsupportedError, match=f"needs more than {MAX_POINTS} points"):
-        trace(shape_of(flower, ct, half_mm=46.0, step_mm=0.5), ct, tolerance_mm=1e-5)
-    traced = trace(shape_of(flower, ct, half_mm=46.0, step_mm=0.5), ct, tolerance_mm=TOLERANCE_MM)
-    assert max(len(ring.points_mm) for ring in traced.contours) <= MAX_POINTS
+        simplified(star, 0.05, MAX_POINTS)
+    assert len(simplified(star, 0.05, 2 * MAX_POINTS)[0].exterior.coords) == 2 * MAX_POINTS + 1
+
+
+def test_far_coordinates_leave_a_ring_fewer_points():
+    assert most_points(ct_grid()) == MAX_POINTS
+    assert most_points(ct_grid(centre_mm=(0, 0, -12000.0))) * 3 * len("-12040.000\\") <= 65_534 < 2000 * 33
 
 
 def test_a_shape_of_another_frame_or_along_other_axes_is_refused():
