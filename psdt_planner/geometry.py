@@ -11,6 +11,7 @@ Conventions, kept everywhere in psdt:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -102,18 +103,18 @@ class Grid:
         """Distance between rows and between columns (DICOM PixelSpacing)."""
         return float(np.linalg.norm(self.step_j_mm)), float(np.linalg.norm(self.step_i_mm))
 
-    @property
+    @cached_property
     def normal(self) -> Points:
         """Unit vector ``(3,)`` perpendicular to the slices, pointing to growing ``k``."""
         normal = np.cross(self.step_i_mm, self.step_j_mm)
         normal /= np.linalg.norm(normal)
         backwards = self.shape[0] > 1 and (self.slice_origins_mm[-1] - self.slice_origins_mm[0]) @ normal < 0
-        return -normal if backwards else normal
+        return _frozen(-normal if backwards else normal)
 
-    @property
+    @cached_property
     def slice_offsets_mm(self) -> Points:
         """``(K,)``, way of each slice along the normal, from the first slice."""
-        return np.asarray((self.slice_origins_mm - self.slice_origins_mm[0]) @ self.normal)
+        return _frozen((self.slice_origins_mm - self.slice_origins_mm[0]) @ self.normal)
 
     @property
     def slice_gap_mm(self) -> float:

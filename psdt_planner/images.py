@@ -48,6 +48,43 @@ class Quantity:
     b_value_s_per_mm2: float | None = None
 
 
+@dataclass(frozen=True)
+class Station:
+    """One of the series that a volume was composed of.
+
+    Attributes:
+        series_uid: SeriesInstanceUID.
+        moved_mm: ``(3,)``, in the frame, from where the volume shows its content to where the series itself has it.
+    """
+
+    series_uid: str
+    moved_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Seam:
+    """Where two neighbouring stations meet.
+
+    Attributes:
+        lower_uid, upper_uid: their series; upper is the one further along the slice normal.
+        overlap_slices: slices of the lower station within the upper one.
+        gap_mm: way between the nearest slices where they do not overlap; 0 where they do.
+        gain: factor brought to the upper station relative to the lower one.
+        shift_mm: ``(3,)``, how far the upper station's content lay from the lower one's, in the frame.
+        correlation: in the overlap after both.
+        step: relative signal step that is left.
+    """
+
+    lower_uid: str
+    upper_uid: str
+    overlap_slices: int
+    gap_mm: float
+    gain: float
+    shift_mm: tuple[float, float, float]
+    correlation: float
+    step: float
+
+
 @dataclass(frozen=True, eq=False)
 class Volume:
     """Read-only numbers on a grid.
@@ -56,8 +93,10 @@ class Volume:
         grid: where the voxels are.
         array: ``float32``, shape ``grid.shape``, in ``quantity.unit``; made read-only here.
         quantity: what the numbers are.
-        series_uid: SeriesInstanceUID they were read from.
+        series_uid: SeriesInstanceUID they were read from; of several stations, that whose places the volume has.
         phase_encoding_mm: ``(3,)`` unit vector of the phase-encode axis in the frame, or None where nobody stated it.
+        stations: what it was composed of, along the slices; empty where it is one series as it was read.
+        seams: where these meet, one fewer.
 
     Raises:
         GeometryError: the array does not fit the grid.
@@ -68,6 +107,13 @@ class Volume:
     quantity: Quantity
     series_uid: str
     phase_encoding_mm: tuple[float, float, float] | None = None
+    stations: tuple[Station, ...] = ()
+    seams: tuple[Seam, ...] = ()
+
+    @property
+    def series_uids(self) -> tuple[str, ...]:
+        """Every series that its numbers come from."""
+        return tuple(station.series_uid for station in self.stations) or (self.series_uid,)
 
     def __post_init__(self) -> None:
         if self.array.shape != self.grid.shape:

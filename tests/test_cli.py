@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
+from dicom_nodes.index import Index
+from dicom_nodes.storage import Storage
 from fixtures.patient import PatientSpec, write_patient
 from fixtures.standin import StandIn
 from psdt_planner.case import Assembled, Discarded, Event, Held, Output, Proposed, Received, Released, Reopened
@@ -23,8 +25,9 @@ from psdt_planner.dossier import Dossier, load_protocol
 from psdt_planner.findings import Finding, Level, Who
 from psdt_planner.fractionation import Abstention
 from psdt_planner.planning import LesionStatus, Plan, PlannedLesion, PlanStatus
+from psdt_planner.worker import load_config
 from tests.cases.stories import REQUIRED
-from tests.nodes.objects import make, uid_of, write
+from tests.nodes.objects import dataset_bytes, make, uid_of, write
 
 CASE = "7K3MQ-2ZDXW"
 
@@ -311,7 +314,7 @@ class TestTextFromOutside:
         assert psdt("case", CASE, "--config", config) == Exit.DONE
         printed = capsys.readouterr()
         assert f"held-by-person: A. {MARKUP}: why {MARKUP}" in printed.err
-        assert any(line.rstrip().endswith(f"Held       A. {MARKUP}") for line in printed.out.splitlines())
+        assert any(line.rstrip().endswith(f"Held       A. {MARKUP}  why {MARKUP}") for line in printed.out.splitlines())
 
     def test_decisions(self, config: Path, ours: Path, capsys: pytest.CaptureFixture[str]) -> None:
         tell(config, RECEIVED, *proposed(ours))
@@ -326,3 +329,22 @@ class TestTextFromOutside:
     def test_errors(self, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert psdt("case", MARKUP, "--config", config) == Exit.HELD
         assert f"error there is no case '{MARKUP}'" in capsys.readouterr().err
+
+
+def test_the_index_is_made_again_from_the_storage(
+    tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = load_config(config).node
+    storage = Storage(node.storage)
+    path = write(make("CT", 1), tmp_path / "files")
+    data, kept = path.read_bytes(), dataset_bytes(path)
+    storage.keep(uid_of(path), data[132 : -len(kept)], kept)
+    for _ in range(2):
+        assert psdt("nodes", "reindex", "--config", config) == Exit.DONE
+        assert "1 objects entered in the index" in capsys.readouterr().out
+    index = Index(node.index)
+    assert [change.header.sop_instance_uid for change in index.changes_since(0)] == [uid_of(path)]
+    index.close()
+    with storage.locked():
+        assert psdt("nodes", "reindex", "--config", config) == Exit.CONFIGURATION
+    assert "another listener writes into the storage folder" in capsys.readouterr().err

@@ -39,13 +39,13 @@ def test_a_file_is_removed_and_removing_nothing_is_no_error(tmp_path: Path) -> N
 
 def test_without_a_file_the_shipped_demonstration_is_the_protocol() -> None:
     protocol = load_protocol(None)
-    assert (protocol.name, protocol.status) == ("demo", "demo")
+    assert (protocol.name, protocol.status) == ("psdt-crpc", "demo")
 
 
 def test_a_protocol_is_called_as_its_file(tmp_path: Path) -> None:
-    shipped = Path(errors.__file__).with_name("protocols") / "demo.toml"
-    (tmp_path / "ours.toml").write_text(shipped.read_text(encoding="utf-8"), encoding="utf-8")
-    assert load_protocol(tmp_path / "ours.toml").name == "ours"
+    (tmp_path / "ours.toml").write_text('schema = 1\nbase = "psdt-crpc"\ntitle = "Ours"\n', encoding="utf-8")
+    protocol = load_protocol(tmp_path / "ours.toml")
+    assert (protocol.name, protocol.title) == ("ours", "Ours")
 
 
 @pytest.mark.parametrize("data", [None, b"\xff\xfe not text", b"schema = 1"])

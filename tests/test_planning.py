@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib import resources
+from itertools import cycle
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from psdt_planner import planning
 from psdt_planner.errors import InputError
 from psdt_planner.exam import Exam, ImportedRegistration, Limit
 from psdt_planner.findings import Finding, Level, Who
@@ -17,12 +16,14 @@ from psdt_planner.fractionation import Abstention, Proposal
 from psdt_planner.geometry import Grid, Rigid
 from psdt_planner.images import Kind, Quantity, Volume
 from psdt_planner.lesions import FlaggedLesion, FlagSource, MaskKind, Side
-from psdt_planner.planning import Exclusion, LesionStatus, Plan, PlanStatus, channels_of, plan
-from psdt_planner.protocol import Protocol, parse_protocol
-from psdt_planner.registration import LevelCheck, RegistrationSource
+from psdt_planner.planning import Exclusion, LesionStatus, Plan, PlanStatus, channels_of, plan, whole
+from psdt_planner.planning.channels import channels_by_lesion
+from psdt_planner.protocol import Protocol
+from psdt_planner.registration import LesionRegistrar, LesionRegistration, LevelCheck, Place, RegistrationSource
 from psdt_planner.registration.lesion import EPI_UNCORRECTED_MM, FLOOR_SOFT_MM
 from psdt_planner.registration.spine import Spine
 from psdt_planner.shapes import RoiKind
+from psdt_planner.shipped import shipped_protocol
 from tests import test_lesion_registrar as phantom
 
 CT, MR = "1.2.3", "1.2.4"
@@ -31,8 +32,7 @@ SEG = "1.2.840.10008.5.1.4.1.1.66.4"
 
 @pytest.fixture(scope="module")
 def protocol() -> Protocol:
-    text = resources.files("psdt_planner").joinpath("protocols", "demo.toml").read_text(encoding="utf-8")
-    return parse_protocol(text, "demo")
+    return shipped_protocol()
 
 
 def ct_volume() -> Volume:
@@ -324,6 +324,30 @@ def test_progress_names_each_lesion_in_turn(protocol: Protocol) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("doubted", "sure", "told"),
+    [(2, 0, False), (3, 3, True), (3, 4, False), (4, 4, True), (4, 5, False), (0, 0, False)],
+)
+def test_where_half_of_the_lesions_have_no_sure_place_the_images_may_be_of_two_patients(
+    protocol: Protocol, doubted: int, sure: int, told: bool
+) -> None:
+    lesion = plan(exam(), protocol).lesions[0]
+    assert lesion.mapped is not None
+    doubts = cycle(sorted(whole.DOUBTS))
+    lesions = [
+        replace(lesion, mapped=replace(lesion.mapped, findings=findings))
+        for findings in (
+            *((Finding(next(doubts), Level.HOLD, "look at it", Who.PERSON),) for _ in range(doubted)),
+            *((Finding("epi-shift-unknown", Level.WARN, "look at it", Who.PERSON),) for _ in range(sure)),
+        )
+    ]
+    unmapped = replace(lesion, mapped=None)
+    found = list(whole._contradicted((*lesions, unmapped)))
+    assert [(f.code, f.level, f.value, f.lesion) for f in found] == (
+        [("registration-wrong-patient", Level.HOLD, doubted, "")] if told else []
+    )
+
+
 # levels, channels and threads -----------------------------------------------------------------------------------------
 
 
@@ -332,8 +356,8 @@ def test_a_doubt_about_the_level_holds_the_whole_case(
     protocol: Protocol, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
     doubt = Finding(code, Level.HOLD, "look at it", Who.PERSON)
-    check = LevelCheck(Spine(np.zeros((0, 3)), ()), (), 2.0, (doubt,))
-    monkeypatch.setattr(planning, "check_levels", lambda *_args, **_options: check)
+    check = LevelCheck(Spine(np.zeros((0, 3)), {}), (), 2.0, (doubt,))
+    monkeypatch.setattr(whole, "check_levels", lambda *_args, **_options: check)
     made = plan(exam(), protocol)
     assert (made.status, made.structure_set) == (PlanStatus.HELD, None)
     assert codes(made) == {code}
@@ -361,7 +385,7 @@ B50, B400, B900 = (mr_of(Kind.DWI, f"1.9.{b}", float(b)) for b in (50, 400, 900)
 def test_without_anatomy_the_dwi_at_its_two_lowest_b_values_stands_in() -> None:
     other_lattice = mr_of(Kind.DWI, "1.9.7", 800.0, step_mm=5.0)
     chosen = channels_of(exam(mr=(B900, other_lattice, B400, B50)), CT)
-    assert [volume.series_uid for volume in chosen.anatomical] == ["1.9.50", "1.9.400"]
+    assert [volume.series_uid for volume in chosen.anatomical] == ["1.9.50", "1.9.900"]
     assert chosen.dwi is None, "it would be corrected by itself"
     assert chosen.whole_body is chosen.anatomical[0]
 
@@ -379,6 +403,32 @@ def test_only_volumes_of_the_frame_that_hold_every_flag_count() -> None:
     assert channels_of(exam(mr=(elsewhere, small, B400)), CT).anatomical == (B400,)
     nothing = channels_of(exam(mr=(elsewhere, small)), CT)
     assert (nothing.anatomical, nothing.dwi, nothing.whole_body) == ((), None, None)
+
+
+def test_a_flag_beyond_the_end_of_t1_takes_it_from_nobody_else(
+    protocol: Protocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T1 reaches 30 mm around L1; L2 and L3 decide with it or without it, as a person leaves them in or out."""
+    near, dwi = mr_of(Kind.T1, "1.9.6", half_mm=30.0), mr_of(Kind.DWI, "1.9.50", 50.0)
+    flags = tuple(sphere(n, (x, 5.0, 455.0)) for n, x in ((1, 5.0), (2, -70.0), (3, 75.0)))
+    case = exam(*flags, mr=(near, dwi))
+    whole_body, own = channels_by_lesion(case, CT)
+    assert {lesion: one.anatomical for lesion, one in own.items()} == {"L1": (near,), "L2": (dwi,), "L3": (dwi,)}
+    assert own["L1"].dwi is dwi
+    assert whole_body == own["L2"]
+    assert channels_by_lesion(case, CT, {"L2", "L3"})[0] == own["L1"]
+    assert channels_by_lesion(case, CT, {"L1", "L2", "L3"})[0] == own["L2"]
+
+    seen: dict[str, tuple[Volume, ...]] = {}
+    register = LesionRegistrar.register
+
+    def noted(self: LesionRegistrar, place: Place) -> LesionRegistration:
+        seen[place.lesion] = self.anatomical
+        return register(self, place)
+
+    monkeypatch.setattr(LesionRegistrar, "register", noted)
+    plan(case, protocol)
+    assert seen == {"L1": (near,), "L2": (dwi,), "L3": (dwi,)}
 
 
 def test_any_number_of_threads_makes_the_same_plan(protocol: Protocol) -> None:

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from psdt_planner.case import Case, use_in_words
+from psdt_planner.case import Case, Rules, State, became_of, missing, parts, quiet_at_s, use_in_words
 from psdt_planner.casebook import Casebook
+from psdt_planner.cli.config_file import DEFAULT_CONFIG, ConfigFile
 from psdt_planner.cli.console import out, print_findings, table
-from psdt_planner.cli.node import DEFAULT_CONFIG, ConfigFile
 from psdt_planner.worker import decisions, load_config
 
 CaseId = Annotated[str, typer.Argument(metavar="ID", help="The case, as `psdt cases` shows it.")]
@@ -39,27 +39,62 @@ def _release(case: Case) -> str:
     return f"released by {case.released_by}; registration: {use_in_words(case.registration_use)}"
 
 
+def _patience(case: Case, rules: Rules) -> str:
+    """When the case goes on, or is held."""
+    held = _said(case.since_s + rules.longest_wait_s)
+    if missing(case, rules.required):
+        return f"held at {held} if that is still missing"
+    return f"planned at {_said(quiet_at_s(case, rules))} if nothing more comes in"
+
+
+def _print_parts(case: Case) -> None:
+    """Every series that came in, with the part it plays; by numbers, whose UIDs follow; frames of reference as letters.
+
+    What is missing stands with its UID among what the case waits for.
+    """
+    made = parts(case.items.values())
+    numbers = {part.series_instance_uid: str(number) for number, part in enumerate(made, start=1)}
+    frames = sorted({frame for part in made for frame in part.frames})
+    letters = {frame: _letters(number) for number, frame in enumerate(frames)}
+    rows = table("", "", "part", "kind", "objects", "b-values", "frame", "refers to")
+    for part in made:
+        b_values = " ".join(f"{b:g}x{count}" for b, count in part.b_values_s_per_mm2)
+        frame = " ".join(letters[frame] for frame in part.frames)
+        refers = [numbers[uid] for uid in part.refers_to] + ([f"{len(part.absent)} missing"] if part.absent else [])
+        number, objects = numbers[part.series_instance_uid], str(part.objects)
+        rows.add_row(number, part.role.value, part.kind.value, objects, b_values, frame, ", ".join(refers))
+    out.print(rows)
+    for name, uid in [*((number, uid) for uid, number in numbers.items()), *((letters[one], one) for one in frames)]:
+        out.print(f"{name}  {uid}", soft_wrap=True)
+
+
+def _letters(number: int) -> str:
+    """A, B ... Z, AA, AB ..."""
+    return (_letters(number // 26 - 1) if number >= 26 else "") + "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[number % 26]
+
+
 def cases_command(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """List every case with its state and what it waits for.
 
     Example: [bold]psdt cases[/]
     """
     rows = table("", "case", "state", "since", "objects", "plan", "waits for")
-    for case in decisions.list_cases(_casebook(config)):
+    loaded = load_config(config)
+    for case in decisions.list_cases(Casebook(loaded.worker.casebook), loaded.worker.required):
         waits = "; ".join(case.waits_for)
         rows.add_row(case.id, case.state, _said(case.since_s), str(case.objects), str(case.plan or ""), waits)
     out.print(rows)
 
 
 def case_command(case_id: CaseId, config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Show one case: its plan's number, its findings, its outputs and everything that happened to it.
+    """Show one case: what came in and what is missing, its plan, its findings, its outputs and all that happened to it.
 
     Example: [bold]psdt case 3f9c-a21b[/]
     """
     loaded = load_config(config)
     casebook = Casebook(loaded.worker.casebook)
     case = casebook.case(case_id)
-    row = next(row for row in decisions.list_cases(casebook) if row.id == case_id)
+    row = next(row for row in decisions.list_cases(casebook, loaded.worker.required) if row.id == case_id)
     out.print(f"{case_id} {row.state} since {_said(row.since_s)}, {row.objects} objects", style="bold", soft_wrap=True)
     if case.plan:
         out.print(_plan(casebook, case))
@@ -67,12 +102,15 @@ def case_command(case_id: CaseId, config: ConfigFile = DEFAULT_CONFIG) -> None:
         out.print(_release(case), soft_wrap=True)
     for what in row.waits_for:
         out.print(f"waits for {what}", soft_wrap=True)
+    if case.state is State.ASSEMBLING:
+        out.print(_patience(case, loaded.worker.rules), soft_wrap=True)
+    _print_parts(case)
     print_findings(case.findings)
     for output in case.outputs:
-        out.print(f"{output.name}  {output.sop_instance_uid}", soft_wrap=True)
-    history = table("", "when", "what", "by")
+        out.print(f"{output.name}  {output.sop_instance_uid}  {became_of(case, output)}", soft_wrap=True)
+    history = table("", "when", "what", "by", "why")
     for event in casebook.history(case_id):
-        history.add_row(_said(event.at_s), type(event).__name__, getattr(event, "by", ""))
+        history.add_row(_said(event.at_s), type(event).__name__, getattr(event, "by", ""), getattr(event, "reason", ""))
     out.print(history)
 
 
@@ -124,12 +162,19 @@ def hold_command(case_id: CaseId, by: By, reason: Reason, config: ConfigFile = D
     out.print(f"{case.id} is {case.state.value}.")
 
 
-def reopen_command(case_id: CaseId, by: By, config: ConfigFile = DEFAULT_CONFIG) -> None:
+def reopen_command(
+    case_id: CaseId,
+    by: By,
+    as_it_is: Annotated[
+        bool, typer.Option("--as-it-is", help="Do not wait for what is missing: plan with what came in.")
+    ] = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
     """Let a case begin again with all that is there.
 
     Example: [bold]psdt reopen 3f9c-a21b --by "A. Reader"[/]
     """
-    case = decisions.reopen(_casebook(config), case_id, by, time.time())
+    case = decisions.reopen(_casebook(config), case_id, by, time.time(), as_it_is=as_it_is)
     out.print(f"{case.id} is {case.state.value}.")
 
 

@@ -7,9 +7,9 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -19,18 +19,16 @@ import typer
 from dicom_nodes.headers import read_file_header, read_file_manufacturer
 from dicom_nodes.listener import open_listener
 from dicom_nodes.query import echo
-from dicom_nodes.sender import Sent, send
+from dicom_nodes.sender import Sent
 from dicom_nodes.statuses import Meaning
 from psdt_planner.casebook import Casebook
+from psdt_planner.cli.config_file import DEFAULT_CONFIG, ConfigFile
 from psdt_planner.cli.console import out, table
 from psdt_planner.cli.errors import Exit
+from psdt_planner.cli.operate import operated
 from psdt_planner.dicom.identity import MANUFACTURER
-from psdt_planner.dossier import Dossier, load_protocol, make_dossier
 from psdt_planner.errors import InputError
-from psdt_planner.worker import Config, load_config, may_leave, open_worker
-
-ConfigFile = Annotated[Path, typer.Option("--config", metavar="FILE", help="The node's configuration.")]
-DEFAULT_CONFIG = Path("psdt.toml")
+from psdt_planner.worker import Config, deliverer, load_config, may_leave, open_worker
 
 
 def serve_command(config: ConfigFile = DEFAULT_CONFIG) -> None:
@@ -65,12 +63,17 @@ def _run(config: Config, *, listening: bool, working: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: stop.set())
     with ExitStack() as running:
+        worker = None
+        if working:
+            # What planning needs takes twice the memory of all the rest; who only listens does without.
+            planner = import_module("psdt_planner.cli.planner").planner
+            worker = open_worker(config, planner(config))
+            running.callback(worker.close)
+        running.enter_context(operated(config, worker, listening=listening))
         if listening:
             listener = running.enter_context(open_listener(config.node, time.time))
             out.print(f"{config.node.ae_title} listens on {config.node.host}:{listener.port}", soft_wrap=True)
-        if working:
-            worker = open_worker(config, planner(config))
-            running.callback(worker.close)
+        if worker is not None:
             worker.run(stop, time.time)
         else:
             stop.wait()
@@ -80,18 +83,13 @@ def _log_lines() -> None:
     """One line an event on standard output, keys and values; what is logged names no patient."""
     structlog.configure(
         processors=[
+            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event", "case"]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
     )
-
-
-def planner(config: Config) -> Callable[[Sequence[Path], Path], Dossier]:
-    """What the worker calls to make a plan: the protocol is read now, so that a wrong one stops the start."""
-    protocol = load_protocol(config.worker.protocol)
-    return lambda inputs, folder: make_dossier(inputs, folder, protocol=protocol, created=datetime.now(UTC))
 
 
 def echo_command(
@@ -112,7 +110,7 @@ def push_command(
     to: Annotated[str, typer.Option("--to", metavar="PEER", help="Name of a peer in the configuration.")],
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Send files to a peer (C-STORE), as they are: to test a connection, or to hand on what others made.
+    """Send files to a peer (C-STORE or STOW-RS), as they are: to test a connection, or to hand on what others made.
 
     What psdt itself made goes only if a case of the casebook was released with it; otherwise nothing is sent and the
     exit status is 1.
@@ -122,7 +120,7 @@ def push_command(
     loaded = load_config(config)
     files = sorted(file for file in path.rglob("*.dcm")) if path.is_dir() else [path]
     _refuse_unreleased(files, loaded.worker.casebook)
-    results = send(files, loaded.node.peer(to), loaded.node.ae_title)
+    results = tuple(deliverer(loaded.node, to)(files))
     _print_sent(results)
     if any(sent.meaning is Meaning.FAILURE for sent in results):
         raise typer.Exit(Exit.NETWORK)

@@ -15,10 +15,16 @@ from psdt_planner.findings import Level
 from psdt_planner.fractionation import Proposal
 from psdt_planner.geometry import Grid, Rigid
 from psdt_planner.images import Volume
+from psdt_planner.lesions import FlaggedPoint, todo
 from psdt_planner.planning import Plan, PlannedLesion, PlanStatus
 from psdt_planner.report import words
+from psdt_planner.report.course import course_section
+from psdt_planner.report.earlier import TargetRows, earlier_section, target_rows
+from psdt_planner.report.load import load_section
+from psdt_planner.report.organs import OrganRow, in_short, organ_rows
 from psdt_planner.report.pictures import FLAG_COLOUR, LINE_STYLE, Picture, pictures, series_name
 from psdt_planner.report.registration_record import ImageSeries, registration_records
+from psdt_planner.report.surroundings import Surroundings, surroundings
 
 DASHES = {"-": "solid", "--": "dashed", ":": "dotted"}
 """Line styles of the pictures as CSS has them."""
@@ -43,6 +49,17 @@ class LegendRow:
 
 
 @dataclass(frozen=True)
+class PointRow:
+    """A marked place that is no lesion by itself, and what is to be done about it."""
+
+    heading: str
+    site: str
+    side: str
+    place: str
+    todo: str
+
+
+@dataclass(frozen=True)
 class LesionView:
     """All that the page shows of one lesion."""
 
@@ -54,6 +71,10 @@ class LesionView:
     pictures: tuple[Picture, ...]
     legend: tuple[LegendRow, ...]
     proposal: Proposal | None
+    organs: tuple[OrganRow, ...]
+    in_short: str
+    around: Surroundings
+    earlier: TargetRows | None
 
 
 def render_report(
@@ -83,13 +104,17 @@ def render_report(
         plan=plan,
         held=plan.status is PlanStatus.HELD,
         case_holds=[finding for finding in plan.findings if finding.level is Level.HOLD and not finding.lesion],
-        needing=[_view(lesion, plan.exam, with_pictures=False) for lesion in words.needing_a_person(plan)],
-        lesions=[_view(lesion, plan.exam, with_pictures=True) for lesion in plan.lesions],
+        needing=[_view(lesion, plan, with_pictures=False) for lesion in words.needing_a_person(plan)],
+        lesions=[_view(lesion, plan, with_pictures=True) for lesion in plan.lesions],
+        points=[_point(point, plan.exam) for point in plan.exam.points],
         findings=words.by_weight(plan.findings),
         inputs=list(_inputs(plan.exam)),
         records=registration_records(plan, series),
         uses=REGISTRATION_USES,
         methods=words.methods(plan, version),
+        course=course_section(plan.course) if plan.course else None,
+        load=load_section(plan.load) if plan.load else None,
+        earlier=earlier_section(plan),
         words=words,
         version=version,
         made_at=made_at.isoformat(sep=" ", timespec="minutes"),
@@ -97,21 +122,37 @@ def render_report(
     )
 
 
-def _view(lesion: PlannedLesion, exam: Exam, *, with_pictures: bool) -> LesionView:
+def _view(lesion: PlannedLesion, plan: Plan, *, with_pictures: bool) -> LesionView:
     legend = [LegendRow("flag on the MR", FLAG_COLOUR, "solid")]
     legend += [
         LegendRow(roi.name, "#{:02x}{:02x}{:02x}".format(*roi.colour), DASHES[LINE_STYLE[roi.kind]])
         for roi in lesion.rois
     ]
+    proposal = lesion.proposal if isinstance(lesion.proposal, Proposal) else None
     return LesionView(
         lesion=lesion,
         heading=words.heading(lesion),
         outcome=words.outcome(lesion),
         reasons=words.reasons(lesion),
         figures=tuple(words.figures(lesion)),
-        pictures=pictures(lesion, exam) if with_pictures else (),
+        pictures=pictures(lesion, plan.exam) if with_pictures else (),
         legend=tuple(legend),
-        proposal=lesion.proposal if isinstance(lesion.proposal, Proposal) else None,
+        proposal=proposal,
+        organs=organ_rows(proposal) if proposal else (),
+        in_short=in_short(proposal) if proposal else "",
+        around=surroundings(lesion, plan.relations),
+        earlier=target_rows(lesion.earlier),
+    )
+
+
+def _point(point: FlaggedPoint, exam: Exam) -> PointRow:
+    x, y, z = point.point_mm
+    return PointRow(
+        heading=f"{point.id}: {point.label}" if point.label else point.id,
+        site=words.sourced(point.site, point.site_source),
+        side=words.sourced(point.side.value, point.side_source),
+        place=f"{x:.1f}, {y:.1f}, {z:.1f} mm in frame {point.frame}",
+        todo=todo(point, exam.flags),
     )
 
 
@@ -120,19 +161,28 @@ def _inputs(exam: Exam) -> Iterator[InputRow]:
         yield _series("planning CT", exam.planning_ct)
     for volume in exam.mr:
         yield _series(f"MR {series_name(volume)}", volume)
-    for uid in dict.fromkeys(flag.source.sop_instance_uid for flag in exam.flags):
-        lesions = ", ".join(flag.id for flag in exam.flags if flag.source.sop_instance_uid == uid)
+    prior = exam.prior
+    for volume in prior.mr if prior else ():
+        yield _series(f"prior MR {series_name(volume)}", volume)
+    flags = (*exam.flags, *(prior.flags if prior else ()))
+    for uid in dict.fromkeys(flag.source.sop_instance_uid for flag in flags):
+        lesions = ", ".join(flag.id for flag in flags if flag.source.sop_instance_uid == uid)
         yield InputRow("flags", lesions, uid)
     for uid in dict.fromkeys(organ.source_uid for organ in exam.organs):
         names = ", ".join(organ.name for organ in exam.organs if organ.source_uid == uid)
-        yield InputRow("organs", f"{names}; not evaluated", uid)
+        yield InputRow("organs", f"{names}; screened by distance, their dose was not computed", uid)
+    for volume in exam.earlier_cts:
+        yield _series("earlier CT", volume)
+    for course in exam.courses:
+        what = f"{course.id}: {course.prescription_gy:g} Gy in {course.fractions}; {_size(course.dose.grid)}"
+        yield InputRow("earlier dose", what, course.dose_uid)
     for registration in exam.registrations:
         kind = "rigid" if isinstance(registration.transform, Rigid) else "deformable"
         yield InputRow("registration", kind, registration.source_uid)
 
 
 def _series(what: str, volume: Volume) -> InputRow:
-    return InputRow(what, f"{_size(volume.grid)}; frame {volume.grid.frame}", volume.series_uid)
+    return InputRow(what, f"{_size(volume.grid)}; frame {volume.grid.frame}", ", ".join(volume.series_uids))
 
 
 def _size(grid: Grid) -> str:

@@ -31,6 +31,8 @@ from reportlab.platypus import (
 from psdt_planner.fractionation import Proposal
 from psdt_planner.planning import LesionStatus, Plan, PlannedLesion, PlanStatus
 from psdt_planner.report import words
+from psdt_planner.report.earlier import EarlierSection, earlier_section, target_rows
+from psdt_planner.report.organs import in_short, organ_lines
 
 REGULAR: Final = "psdt-sans"
 BOLD: Final = "psdt-sans-bold"
@@ -112,6 +114,10 @@ def _story(plan: Plan, version: str, made_at: datetime, patient: str, width: flo
     if plan.lesions:
         yield Spacer(0, 5 * mm)
         yield _overview(plan, width)
+    earlier = earlier_section(plan)
+    if earlier is not None:
+        yield Spacer(0, 5 * mm)
+        yield _earlier(earlier, width)
     for lesion in plan.lesions:
         yield Spacer(0, 5 * mm)
         yield _table(lesion, width)
@@ -121,10 +127,40 @@ def _story(plan: Plan, version: str, made_at: datetime, patient: str, width: flo
 
 def _overview(plan: Plan, width: float) -> Table:
     """A row a lesion: what became of it."""
-    rows = [
-        [_paragraph(words.heading(lesion), NAME), _paragraph(words.outcome(lesion), TEXT)] for lesion in plan.lesions
-    ]
+    rows = [[_paragraph(words.heading(lesion), NAME), _paragraph(_outcome(lesion), TEXT)] for lesion in plan.lesions]
     return Table(rows, colWidths=[width / 2] * 2, style=TableStyle([("LINEBELOW", (0, 0), (-1, -1), 0.4, RULE)]))
+
+
+def _outcome(lesion: PlannedLesion) -> str:
+    """What became of the lesion, and what the organs say of it."""
+    if not isinstance(lesion.proposal, Proposal):
+        return words.outcome(lesion)
+    return f"{words.outcome(lesion)}; organs by distance: {in_short(lesion.proposal)}"
+
+
+def _earlier(section: EarlierSection, width: float) -> Table:
+    """Earlier courses, and what each organ got."""
+    rows = [[_paragraph("Earlier radiotherapy", HEAD), ""]]
+    for course in section.courses:
+        text = f"{course.prescribed}; {course.interval} ago; placed by: {course.placed} ({course.sure})"
+        rows.append([_paragraph(course.name, NAME), _paragraph(text, TEXT)])
+    for organ in section.organs:
+        left = f"; {organ.figure} of it used, {organ.left} left ({organ.source})" if organ.source and organ.left else ""
+        text = f"maximum {organ.most}; EQD2 (α/β): {organ.eqd2}; dose known in {organ.known}. {organ.limit}{left}"
+        rows.append([_paragraph(organ.name, NAME), _paragraph(text, TEXT)])
+    rows.append([_paragraph("All of these", NAME), _paragraph(f"{section.recovery} {section.note}", TEXT)])
+    return Table(rows, colWidths=[NAMES_WIDTH, width - NAMES_WIDTH], style=BOXED, repeatRows=1)
+
+
+BOXED: Final = TableStyle(
+    [
+        ("SPAN", (0, 0), (1, 0)),
+        ("BACKGROUND", (0, 0), (1, 0), WASH),
+        ("VALIGN", (0, 0), (-1, -1), "TOP"),
+        ("LINEBELOW", (0, 0), (-1, -1), 0.4, RULE),
+        ("BOX", (0, 0), (-1, -1), 0.8, colors.black),
+    ]
+)
 
 
 def _table(lesion: PlannedLesion, width: float) -> Table:
@@ -149,15 +185,34 @@ def _rows(lesion: PlannedLesion) -> Iterator[tuple[str, str, ParagraphStyle]]:
         yield "Proposed", words.dose(proposal), DOSE
         for name, table in (("BED", proposal.bed_gy), ("EQD2", proposal.eqd2_gy)):
             yield name, "; ".join(f"{gy:.1f} Gy at α/β {key} Gy" for key, gy in table.items()), TEXT
-        yield "Look at this first", " ".join(proposal.cautions), NAME
+        if proposal.lql_bed_gy:
+            lql = "; ".join(f"{gy:.1f} Gy at α/β {key} Gy" for key, gy in proposal.lql_bed_gy.items())
+            yield "BED by LQ-L", lql, TEXT
+        first = words.looked_at_first(proposal)
+        for n, line in enumerate(first):
+            yield ("" if n else "Look at this first"), line, NAME
+        yield "Then at this", " ".join(one for one in proposal.cautions if one not in first), TEXT
+        for n, line in enumerate(organ_lines(proposal)):
+            yield ("" if n else "Organs by distance"), line, TEXT
         yield "Rule", f"{proposal.rule}; certainty {proposal.certainty}; TG-263 suffix {proposal.tg263_suffix}", TEXT
         yield "Decided by", "; ".join(proposal.decided_by), TEXT
         yield "Sources", "; ".join(proposal.sources), TEXT
-        beside = [f"{other.schedule} ({other.why_not}; {other.source})" for other in proposal.alternatives]
+        beside = [
+            f"{other.schedule} ({other.why_not}; {other.source}; certainty {other.certainty})"
+            for other in proposal.alternatives
+        ]
         yield "Alternatives", "; ".join(beside) or "none in the protocol", TEXT
     else:
         yield "Proposed", f"no dose ({words.outcome(lesion)})", DOSE
         yield "Reasons", " ".join(words.reasons(lesion)), NAME
+    earlier = target_rows(lesion.earlier)
+    for name, text in earlier.facts if earlier else ():
+        yield name, text, TEXT
+    for schedule, sums, organs in earlier.schedules if earlier else ():
+        each = "; ".join(
+            f"{gy} Gy at α/β {key} Gy" for key, gy in zip(earlier.keys if earlier else (), sums, strict=True)
+        )
+        yield f"All courses with {schedule}", f"EQD2 in the target {each}. {organs}".strip(), TEXT
     for name, text in words.figures(lesion):
         yield name, text, TEXT
 

@@ -173,5 +173,5 @@ def _figures(lesion: PlannedLesion, mapped: MappedLesion, case: CaseRegistration
 
 
 def _moving(exam: Exam, frame: str, known: Mapping[str, ImageSeries]) -> tuple[ImageSeries, ...]:
-    uids = dict.fromkeys(volume.series_uid for volume in exam.mr if volume.grid.frame == frame)
+    uids = dict.fromkeys(uid for volume in exam.mr if volume.grid.frame == frame for uid in volume.series_uids)
     return tuple(known.get(uid, ImageSeries(uid, "MR")) for uid in uids)

@@ -100,13 +100,14 @@ def outlines(contours: Iterable[Contour], grid: Grid, window: Window) -> Iterato
     """
     if abs(window.normal @ grid.normal) > PARALLEL_COSINE:
         k = _nearest_slice(window, grid)
-        yield from (window.on_screen(ring.points_mm) for ring in contours if ring.slice_index == k)
+        here = (points for ring in contours if ring.slice_index == k for points in (ring.points_mm, *ring.holes_mm))
+        yield from map(window.on_screen, here)
         return
     boxes = [box for ring in contours for box in _boxes(ring, grid, window)]
     union = unary_union(boxes)
     for part in getattr(union, "geoms", [union]):
         if not part.is_empty:
-            yield np.asarray(part.exterior.coords)
+            yield from (np.asarray(line.coords) for line in (part.exterior, *part.interiors))
 
 
 def _nearest_slice(window: Window, grid: Grid) -> int:
@@ -116,18 +117,22 @@ def _nearest_slice(window: Window, grid: Grid) -> int:
 def _boxes(ring: Contour, grid: Grid, window: Window) -> Iterator[Polygon]:
     """What one ring contributes to a cut across the slices: a box for each stretch that lies inside."""
     below_mm, above_mm = _half_gaps_mm(grid, ring.slice_index)
-    points_mm = ring.points_mm
-    ahead = (points_mm - window.centre_mm) @ window.normal
-    after, ahead_after = np.roll(points_mm, -1, axis=0), np.roll(ahead, -1)
-    through = (ahead > 0) != (ahead_after > 0)
-    part = ahead[through] / (ahead - ahead_after)[through]
-    crossings = points_mm[through] + part[:, None] * (after - points_mm)[through]
+    crossings = np.concatenate([_crossings(points, window) for points in (ring.points_mm, *ring.holes_mm)])
     along = np.cross(window.normal, grid.normal)
     crossings = crossings[np.argsort(crossings @ along)]
     for start, end in zip(crossings[::2], crossings[1::2], strict=True):
         corners = [start - below_mm * grid.normal, end - below_mm * grid.normal]
         corners += [end + above_mm * grid.normal, start + above_mm * grid.normal]
         yield Polygon(np.round(window.on_screen(np.array(corners)) / SEAM_MM) * SEAM_MM)
+
+
+def _crossings(points_mm: Points, window: Window) -> Points:
+    """``(N, 3)``, where a ring passes through the window's plane."""
+    ahead = (points_mm - window.centre_mm) @ window.normal
+    after, ahead_after = np.roll(points_mm, -1, axis=0), np.roll(ahead, -1)
+    through = (ahead > 0) != (ahead_after > 0)
+    part = ahead[through] / (ahead - ahead_after)[through]
+    return np.asarray(points_mm[through] + part[:, None] * (after - points_mm)[through])
 
 
 def _half_gaps_mm(grid: Grid, k: int) -> tuple[float, float]:

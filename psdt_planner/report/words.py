@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from psdt_planner.findings import Finding, Level
-from psdt_planner.fractionation import NOT_EVALUATED, Abstention, Proposal
+from psdt_planner.fractionation import EARLIER_NOT_EVALUATED, NO_ORGANS, Abstention, Proposal
 from psdt_planner.lesions import MappedLesion
 from psdt_planner.planning import LesionStatus, Plan, PlannedLesion
+from psdt_planner.screen import ADVISORY
 
 BANNER = (
     "Research software. A proposal, not a prescription, and not a medical device. "
@@ -44,6 +45,15 @@ def dose(proposal: Proposal) -> str:
     return f"{schedule.dose_gy:g} Gy in {counted(schedule.fractions, 'fraction')} of {each}"
 
 
+FIRST = ("Needs planning", "Sum the doses", "Low certainty", "Not evaluated", "The site (", NO_ORGANS)
+"""Beginnings of the cautions that change what a reader does next."""
+
+
+def looked_at_first(proposal: Proposal) -> tuple[str, ...]:
+    """The cautions that change what a reader does next; the others say what the proposal rests on."""
+    return tuple(caution for caution in proposal.cautions if caution.startswith(FIRST))
+
+
 def reasons(lesion: PlannedLesion) -> tuple[str, ...]:
     """Why the lesion is held or excluded, or has no dose; empty where it has one."""
     if lesion.reasons:
@@ -64,7 +74,10 @@ def needing_a_person(plan: Plan) -> tuple[PlannedLesion, ...]:
 def figures(lesion: PlannedLesion) -> Iterator[tuple[str, str]]:
     """The lesion's figures with their names and units."""
     flag = lesion.flag
-    yield "Site", f"{flag.site}, {flag.side.value} (from {flag.site_source})"
+    yield "Site", sourced(flag.site, flag.site_source)
+    yield "Side", sourced(flag.side.value, flag.side_source)
+    if flag.level:
+        yield "Vertebra", flag.level
     yield "Volume of the flag", millilitres(lesion.volume_ml)
     for roi in lesion.rois:
         yield f"Volume of {roi.name}", millilitres(roi.volume_ml)
@@ -74,6 +87,13 @@ def figures(lesion: PlannedLesion) -> Iterator[tuple[str, str]]:
     if flag.tracking_uid:
         yield "Tracking UID", flag.tracking_uid
     yield "Flag", f"item {flag.source.item} of {flag.source.sop_instance_uid}"
+
+
+def sourced(what: str, source: str) -> str:
+    """A site or side with what told it: one that only the lesion's place told is to be confirmed."""
+    if not source:
+        return what
+    return f"{what} (from the {source}{': confirm it' if source == 'place' else ''})"
 
 
 def _place(mapped: MappedLesion) -> Iterator[tuple[str, str]]:
@@ -157,6 +177,20 @@ def _drawing(plan: Plan) -> Iterator[str]:
         if plan.protocol.registration_margin:
             factor = plan.protocol.registration_margin.factor
             yield f"Each PTV margin was widened by {factor:g} of the lesion's bound on its place, added in quadrature."
+        yield from _anatomy(plan)
+
+
+def _anatomy(plan: Plan) -> Iterator[str]:
+    """What was made of the margins at bone, vertebra, organs and skin."""
+    by_rule: dict[str, list[str]] = {}
+    for lesion in plan.lesions:
+        if lesion.ctv:
+            by_rule.setdefault(lesion.ctv, []).append(lesion.flag.id)
+    for rule, lesions in by_rule.items():
+        yield f"CTV of {', '.join(lesions)}: {sentence(rule)}"
+    cut = [f"{lesion.flag.id} at {one.by} ({one.lost_ml:.2f} ml)" for lesion in plan.lesions for one in lesion.cuts]
+    if cut:
+        yield f"PTVs were cut: {', '.join(cut)}."
 
 
 def _doses(plan: Plan) -> Iterator[str]:
@@ -168,7 +202,11 @@ def _doses(plan: Plan) -> Iterator[str]:
         f"Doses are from protocol {protocol.name} ({protocol.title}; {status}; SHA-256 {protocol.sha256[:12]}…): "
         f"{counted(proposals, 'proposal')} for {counted(len(plan.lesions), 'lesion')}."
     )
-    yield f"BED and EQD2 are linear-quadratic, at α/β of {keys} Gy. {NOT_EVALUATED}"
+    lql = f", and LQ-L from {protocol.lql.from_gy:g} Gy a fraction on" if protocol.lql else ""
+    yield f"BED and EQD2 are linear-quadratic, at α/β of {keys} Gy{lql}."
+    made = [lesion.proposal for lesion in plan.lesions if isinstance(lesion.proposal, Proposal)]
+    yield from dict.fromkeys(one for proposal in made for one in proposal.cautions if one in (ADVISORY, NO_ORGANS))
+    yield from dict.fromkeys(EARLIER_NOT_EVALUATED for proposal in made if EARLIER_NOT_EVALUATED in proposal.cautions)
 
 
 def counted(number: int, thing: str) -> str:

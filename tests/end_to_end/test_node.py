@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.patient import PatientSpec, write_patient
-from tests.network import free_port, storescu, wait_until
+from tests.network import answers, free_port, storescu, wait_until
 from tests.orthanc import Orthanc, start_orthanc
 
 pytestmark = pytest.mark.peer
@@ -49,7 +49,8 @@ def serving(folder: Path, orthanc: Orthanc) -> Iterator[tuple[Path, int]]:
     with (folder / "serve.log").open("wb") as log:
         process = subprocess.Popen([PSDT, "serve", "--config", config], stdout=log, stderr=log)
         try:
-            wait_until(lambda: psdt(config, "echo", "tps").returncode == 0, 60)
+            wait_until(lambda: answers(port), 60)
+            assert psdt(config, "echo", "tps").returncode == 0
             yield config, port
         finally:
             process.terminate()

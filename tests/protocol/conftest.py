@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.resources import files
 
 import pytest
 
 from psdt_planner.protocol import Protocol, parse_protocol
+from psdt_planner.shipped import shipped_protocol
 
 CITED = 'source = "Book"\nplace = "Table 1"\nbasis = "read"\ncertainty = "H"\n'
 
@@ -99,5 +99,5 @@ def changed(text: str) -> Callable[..., Protocol]:
 
 
 @pytest.fixture(scope="session")
-def demo() -> Protocol:
-    return parse_protocol((files("psdt_planner") / "protocols" / "demo.toml").read_text(encoding="utf-8"), "demo")
+def shipped() -> Protocol:
+    return shipped_protocol()

@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 
 from psdt_planner.errors import FaultError
 from psdt_planner.findings import Level, Who
-from psdt_planner.fractionation import NOT_EVALUATED, Abstention, Proposal, Schedule, TargetFacts, propose
+from psdt_planner.fractionation import (
+    EARLIER_NOT_EVALUATED,
+    NO_ORGANS,
+    Abstention,
+    Proposal,
+    Schedule,
+    TargetFacts,
+    propose,
+)
 from psdt_planner.protocol import Protocol
 from tests.protocol.conftest import CITED
 
@@ -50,7 +58,7 @@ def test_the_first_regimen_that_holds_is_proposed(protocol: Protocol) -> None:
         "PTV: 10.0 ml, at most 100 ml",
         "preference 1 of 4",
     )
-    assert proposal.cautions == (NOT_EVALUATED,)
+    assert proposal.cautions == (NO_ORGANS, EARLIER_NOT_EVALUATED)
 
 
 def test_every_other_regimen_stands_beside_it_with_why_not(protocol: Protocol) -> None:
@@ -81,6 +89,36 @@ def test_each_condition_from_both_sides(
     facts = dataclasses.replace(EASY, uncertainty_mm=uncertainty_mm, ptv_volume_ml=ptv_ml)
 
     assert str(proposed(facts, protocol).schedule) == schedule
+
+
+@pytest.mark.parametrize(
+    ("condition", "targets", "change", "why_not"),
+    [
+        ("max_targets = 2", 2, {}, ""),
+        ("max_targets = 2", 3, {}, "3 targets, at most 2 (Book)"),
+        ("min_months_since = 6.0", 1, {"months_since": 6.0}, ""),
+        (
+            "min_months_since = 6.0",
+            1,
+            {"months_since": 5.9},
+            "interval since earlier radiotherapy 5.9 months, at least 6 months (Book)",
+        ),
+        (
+            "min_months_since = 6.0",
+            1,
+            {},
+            "interval since earlier radiotherapy not known, at least 6 months (Book)",
+        ),
+    ],
+)
+def test_number_and_interval_from_both_sides(
+    changed: Callable[..., Protocol], condition: str, targets: int, change: dict[str, float], why_not: str
+) -> None:
+    protocol = changed("max_uncertainty_mm = 1.0\nmax_ptv_ml = 20.0", condition)
+    proposal = proposed(dataclasses.replace(EASY, **change), protocol, targets)
+
+    assert str(proposal.schedule) == ("30 Gy in 3" if why_not else "20 Gy in 1")
+    assert not why_not or proposal.alternatives[0].why_not == why_not
 
 
 def test_a_preferred_regimen_that_does_not_hold_says_why(protocol: Protocol) -> None:
@@ -262,7 +300,7 @@ def test_a_proposal_has_the_suffix_of_its_schedule(protocol: Protocol) -> None:
 
 
 def test_a_dose_that_no_name_can_hold_is_refused() -> None:
-    with pytest.raises(FaultError, match="29 Gy in 3 has no whole number of cGy a fraction"):
+    with pytest.raises(FaultError, match=r"29 Gy in 3 is 966\.6667 cGy a fraction, no whole number"):
         _ = Schedule(29.0, 3).tg263_suffix
 
 
@@ -293,21 +331,21 @@ facts_of_any_kind = st.builds(
 
 
 @given(facts=facts_of_any_kind, targets=st.integers(1, 9))
-def test_a_dose_only_where_nothing_speaks_against_it(demo: Protocol, facts: TargetFacts, targets: int) -> None:
-    outcome = propose(facts, demo, targets=targets)
+def test_a_dose_only_where_nothing_speaks_against_it(shipped: Protocol, facts: TargetFacts, targets: int) -> None:
+    outcome = propose(facts, shipped, targets=targets)
 
-    rule = demo.sites.get(facts.site)
+    rule = shipped.sites.get(facts.site)
     covered = (
         rule is not None
         and not facts.held_for
-        and targets <= demo.targets.max
+        and targets <= shipped.targets.max
         and facts.uncertainty_mm <= rule.max_uncertainty.mm
         and facts.ptv_volume_ml <= rule.max_volume.ptv_ml
     )
     assert isinstance(outcome, Proposal if covered else Abstention)
-    assert propose(facts, demo, targets=targets) == outcome
+    assert propose(facts, shipped, targets=targets) == outcome
     if isinstance(outcome, Proposal):
-        assert NOT_EVALUATED in outcome.cautions
-        assert outcome.bed_gy["3"] >= demo.ablative_floor.bed_gy
+        assert {NO_ORGANS, EARLIER_NOT_EVALUATED} <= set(outcome.cautions)
+        assert outcome.bed_gy["3"] >= shipped.ablative_floor.bed_gy
         assert list(outcome.bed_gy) == list(outcome.eqd2_gy) == ["1.5", "3", "10"]
-        assert len(outcome.alternatives) + 1 == len(demo.sites[facts.site].regimens)
+        assert len(outcome.alternatives) + 1 == len(shipped.sites[facts.site].regimens)

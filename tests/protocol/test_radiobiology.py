@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from psdt_planner.errors import FaultError
-from psdt_planner.radiobiology import bed_gy, eqd2_gy
+from psdt_planner.radiobiology import (
+    bed_gy,
+    cumulative_eqd2_gy,
+    eqd2_gy,
+    equieffective_dose_gy,
+    lql_bed_gy,
+    voxel_eqd2_gy,
+)
 
 # Dose in Gy, fractions, then BED and EQD2 at 1.5, at 3 and at 10 Gy, as printed with one digit.
 TABLE = """
@@ -131,3 +140,113 @@ def test_numbers_that_are_no_schedule_are_refused(formula, numbers: dict[str, fl
 def test_numbers_are_given_by_name() -> None:
     with pytest.raises(TypeError):
         bed_gy(30.0, 3, 3.0)  # type: ignore[misc]
+
+
+# Equi-effective dose, LQ-L, voxels and sums ---------------------------------------------------------------------------
+
+
+@given(dose=whole_cgy, fractions=fraction_counts, others=fraction_counts, alpha_beta=alpha_betas)
+def test_an_equieffective_dose_has_the_same_exact_bed(
+    dose: Fraction, fractions: int, others: int, alpha_beta: Fraction
+) -> None:
+    found = equieffective_dose_gy(
+        dose_gy=float(dose), fractions=fractions, in_fractions=others, alpha_beta_gy=float(alpha_beta)
+    )
+
+    # The equation that the dose solves, in exact fractions: no square root, so not our formula written twice.
+    again = exact_bed(Fraction(found), others, alpha_beta)
+    assert math.isclose(again, exact_bed(dose, fractions, alpha_beta), rel_tol=1e-12)
+
+
+def test_an_equieffective_dose_in_the_same_fractions_is_the_dose() -> None:
+    same = equieffective_dose_gy(dose_gy=30.0, fractions=3, in_fractions=3, alpha_beta_gy=3.0)
+    assert same == pytest.approx(30.0, rel=1e-14)
+
+
+def exact_lql(dose: Fraction, fractions: int, alpha_beta: Fraction, transition: Fraction) -> Fraction:
+    """Fraction by fraction: BED of the transition dose, then the tangent there."""
+    each = dose / fractions
+    if each <= transition:
+        return exact_bed(dose, fractions, alpha_beta)
+    tangent = 1 + 2 * transition / alpha_beta
+    return sum(
+        (exact_bed(transition, 1, alpha_beta) + tangent * (each - transition) for _ in range(fractions)), Fraction(0)
+    )
+
+
+@pytest.mark.parametrize(
+    ("dose_gy", "fractions", "lql", "lq"),
+    [
+        (24.0, 1, "114", "408"),
+        (20.0, 1, "94", "287"),
+        (27.0, 3, "117", "189"),
+        (30.0, 3, "132", "230"),
+        (35.0, 5, "145", "198"),
+        (40.0, 5, "170", "253"),
+    ],
+)
+def test_lql_beside_lq_as_printed(dose_gy: float, fractions: int, lql: str, lq: str) -> None:
+    numbers = {"dose_gy": dose_gy, "fractions": fractions, "alpha_beta_gy": 1.5}
+
+    assert f"{lql_bed_gy(**numbers, transition_gy=3.0):.0f}" == lql
+    assert f"{bed_gy(**numbers):.0f}" == lq
+
+
+@given(dose=whole_cgy, fractions=fraction_counts, alpha_beta=alpha_betas, tenths=st.integers(1, 300))
+def test_lql_equals_the_exact_one_and_is_never_above_lq(
+    dose: Fraction, fractions: int, alpha_beta: Fraction, tenths: int
+) -> None:
+    transition = Fraction(tenths, 10)
+    numbers = {"dose_gy": float(dose), "fractions": fractions, "alpha_beta_gy": float(alpha_beta)}
+    found = lql_bed_gy(**numbers, transition_gy=float(transition))
+
+    assert math.isclose(found, exact_lql(dose, fractions, alpha_beta, transition), rel_tol=1e-13)
+    assert found <= bed_gy(**numbers) * (1 + 1e-12)
+
+
+@given(dose=whole_cgy, fractions=fraction_counts, alpha_beta=alpha_betas)
+def test_each_voxel_has_the_eqd2_of_its_own_dose(dose: Fraction, fractions: int, alpha_beta: Fraction) -> None:
+    doses = np.array([[[0.0, float(dose)], [float(dose) / 2.0, float(dose) / 7.0]]])
+
+    found = voxel_eqd2_gy(doses, fractions=fractions, alpha_beta_gy=float(alpha_beta))
+
+    assert found.shape == doses.shape
+    for index in np.ndindex(doses.shape):
+        exact = exact_eqd2(Fraction(doses[index]), fractions, alpha_beta)
+        assert math.isclose(found[index], exact, rel_tol=1e-13)
+
+
+@given(eqd2s=st.lists(st.integers(0, 20_000).map(lambda c: Fraction(c, 100)), max_size=6))
+def test_a_sum_without_recovery_is_a_plain_sum(eqd2s: list[Fraction]) -> None:
+    assert math.isclose(cumulative_eqd2_gy([float(one) for one in eqd2s]), sum(eqd2s), rel_tol=1e-14)
+
+
+def test_a_sum_with_recovery_that_was_asked_for() -> None:
+    # 60 Gy, a quarter of it recovered, and 25 Gy of now: 45 + 25.
+    assert cumulative_eqd2_gy([60.0, 25.0], [0.25, 0.0]) == 70.0
+    assert cumulative_eqd2_gy([60.0, 25.0]) == 85.0
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: lql_bed_gy(dose_gy=30.0, fractions=3, alpha_beta_gy=3.0, transition_gy=0.0), "no transition dose"),
+        (lambda: lql_bed_gy(dose_gy=30.0, fractions=3, alpha_beta_gy=3.0, transition_gy=math.nan), "no transition"),
+        (lambda: lql_bed_gy(dose_gy=3e3, fractions=3, alpha_beta_gy=3.0, transition_gy=6.0), "no total dose"),
+        (
+            lambda: equieffective_dose_gy(dose_gy=30.0, fractions=3, in_fractions=0, alpha_beta_gy=3.0),
+            "no number of fractions",
+        ),
+        (lambda: voxel_eqd2_gy(np.array([30.0, -0.1]), fractions=3, alpha_beta_gy=3.0), "a dose outside 0 to 200 Gy"),
+        (lambda: voxel_eqd2_gy(np.array([3000.0]), fractions=3, alpha_beta_gy=3.0), "a dose outside"),
+        (lambda: voxel_eqd2_gy(np.array([math.nan]), fractions=3, alpha_beta_gy=3.0), "a dose outside"),
+        (lambda: voxel_eqd2_gy(np.array([3.0]), fractions=0, alpha_beta_gy=3.0), "no number of fractions"),
+        (lambda: cumulative_eqd2_gy([30.0, -1.0]), "an EQD2 below 0"),
+        (lambda: cumulative_eqd2_gy([30.0, math.inf]), "an EQD2 below 0"),
+        (lambda: cumulative_eqd2_gy([30.0], [1.1]), "outside 0 to 1"),
+        (lambda: cumulative_eqd2_gy([30.0, 20.0], [0.5]), "1 recovered parts for 2 courses"),
+    ],
+)
+def test_what_is_no_dose_is_refused(call: Callable[[], object], says: str) -> None:
+    with pytest.raises(FaultError, match=says):
+        call()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import UTC, datetime
-from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -17,9 +16,11 @@ from psdt_planner.geometry import Grid, Points, Rigid
 from psdt_planner.images import Kind, Quantity, Volume
 from psdt_planner.lesions import FlaggedLesion, FlagSource, MappedLesion, MaskKind, Side
 from psdt_planner.planning import Exclusion, LesionStatus, Plan, PlannedLesion, PlanStatus
-from psdt_planner.protocol import Protocol, parse_protocol
+from psdt_planner.protocol import Protocol
 from psdt_planner.registration import CaseRegistration, RegistrationSource
-from psdt_planner.shapes import Contour, Roi, RoiKind, StructureSet, rings_volume_ml
+from psdt_planner.screen import OrganAt
+from psdt_planner.shapes import TARGET_KINDS, Contour, Roi, RoiKind, StructureSet, rings_volume_ml
+from psdt_planner.shipped import shipped_protocol
 
 CT_FRAME, MR_FRAME = "1.2.826.0.1.1", "1.2.826.0.1.2"
 MADE_AT = datetime(2026, 5, 4, 10, 30, tzinfo=UTC)
@@ -99,7 +100,7 @@ def ball_rings(ct: Grid, centre_mm: Points, radius_mm: float) -> tuple[Contour, 
 
 def rois_of(name: str, ct: Grid, centre_mm: Points) -> tuple[Roi, ...]:
     rois = []
-    for order, (kind, margin_mm) in enumerate(zip(RoiKind, (0.0, 5.0, 10.0), strict=True)):
+    for order, (kind, margin_mm) in enumerate(zip(TARGET_KINDS, (0.0, 5.0, 10.0), strict=True)):
         rings = ball_rings(ct, centre_mm, RADII_MM[name] + margin_mm)
         number = 3 * int(name[1:]) - 2 + order
         text = f"PROPOSAL, {kind} of {name}"
@@ -110,7 +111,7 @@ def rois_of(name: str, ct: Grid, centre_mm: Points) -> tuple[Roi, ...]:
 
 @pytest.fixture(scope="session")
 def protocol() -> Protocol:
-    return parse_protocol((files("psdt_planner") / "protocols" / "demo.toml").read_text(encoding="utf-8"), "demo")
+    return shipped_protocol()
 
 
 @pytest.fixture(scope="session")
@@ -152,13 +153,24 @@ def exam() -> Exam:
     return Exam(ct, tuple(dwi), tuple(flags), organs, (registration,), ())
 
 
+BESIDE = {
+    "L3": (
+        OrganAt("Bladder", "Bladder", 0.0, 1.25),
+        OrganAt("Rectum", "Rectum", 12.0),
+        OrganAt("Duodenum", "Duodenum", 80.0),
+        OrganAt("Bowel_Small", "Bowel_Small", None, unseen="not contoured"),
+    )
+}
+"""What lies beside the PTV of a lesion; of the others nothing is known."""
+
+
 def planned(flag: FlaggedLesion, exam: Exam, protocol: Protocol) -> PlannedLesion:
     """The lesion mapped by the known transform, with balls for regions."""
     assert exam.planning_ct is not None
     ct_from_mr = mr_from_ct().inverse()
     mapped = MappedLesion(flag, ct_from_mr, ct_from_mr, 2.2, 0.6, "local rigid fit of t1 and b50, median of four")
     rois = rois_of(flag.id, exam.planning_ct.grid, np.array(CENTRES_MM[flag.id]))
-    facts = TargetFacts(flag.site, rois[0].volume_ml, rois[2].volume_ml, 2.2)
+    facts = TargetFacts(flag.site, rois[0].volume_ml, rois[2].volume_ml, 2.2, organs=BESIDE.get(flag.id, ()))
     proposal = propose(facts, protocol, targets=4)
     return PlannedLesion(flag, LesionStatus.MAPPED, (), mapped, rois, flag.volume_ml, 0.85e-3, proposal)
 

@@ -163,7 +163,7 @@ def test_each_lesion_has_its_figures(page: Page) -> None:
 def test_each_dose_stands_with_what_it_means_and_rests_on(page: Page, plan: Plan) -> None:
     assert "30 Gy in 3 fractions of 10 Gy" in page.texts
     assert "ends in _1000x3" in page.text
-    assert "BED (Gy) 230.0 130.0 60.0 EQD2 (Gy) 98.6 78.0 50.0" in page.text
+    assert "BED (Gy) 230.0 130.0 60.0 BED by LQ-L (Gy) 132.0 114.0 60.0 EQD2 (Gy) 98.6 78.0 50.0" in page.text
     for lesion in plan.lesions:
         if isinstance(lesion.proposal, Proposal):
             for words in (*lesion.proposal.cautions, *lesion.proposal.sources, lesion.proposal.rule):
@@ -173,13 +173,13 @@ def test_each_dose_stands_with_what_it_means_and_rests_on(page: Page, plan: Plan
 
 
 def test_a_ground_of_low_certainty_is_marked(page: Page, plan: Plan) -> None:
-    assert "Low certainty: CTV margin." in page.text
+    assert "Low certainty: CTV margin, distance to the skin." in page.text
     marks = [attrs for tag, attrs in page.elements if tag == "td" and attrs.get("class") == "level-warn"]
     low = sum(
         ground.certainty == "L"
         for lesion in plan.lesions
         if isinstance(lesion.proposal, Proposal)
-        for ground in lesion.proposal.grounds
+        for ground in (*lesion.proposal.grounds, *lesion.proposal.alternatives)
     )
     warnings = sum(finding.level is Level.WARN for finding in plan.findings)
     assert len(marks) == low + warnings > warnings
@@ -193,13 +193,28 @@ def test_findings_are_listed_by_weight_with_their_figures(held_page: Page) -> No
     assert "info ct-slices-uneven case Two gaps differ by 0.02 mm. 0.02 (limit 0.01) mm sender" in table
 
 
+def test_an_alternative_of_low_certainty_is_marked(plan: Plan) -> None:
+    html = rendered(plan)
+    unsure = [
+        other
+        for lesion in plan.lesions
+        if isinstance(lesion.proposal, Proposal)
+        for other in lesion.proposal.alternatives
+        if other.certainty == "L"
+    ]
+    assert unsure
+    alternatives = html.split("<h3>Alternatives</h3>")[1:]
+    marked = sum(part.split("<h3>What decided</h3>")[0].count('<td class="level-warn">L</td>') for part in alternatives)
+    assert marked == len(unsure)
+
+
 def test_every_input_is_listed(page: Page) -> None:
     table = page.text.split("Inputs")[1].split("Methods")[0]
 
     assert "planning CT 44 × 124 × 212 voxels of 2.5 × 1.6 × 1.5 mm; frame 1.2.826.0.1.1 1.2.826.0.1.30" in table
     for row in ("MR b900", "MR b50", "MR adc", "MR t1", "flags L1, L2, L3, L4 1.2.826.0.1.77"):
         assert row in table
-    assert "organs Bladder, Rectum; not evaluated 1.2.826.0.1.88" in table
+    assert "organs Bladder, Rectum; screened by distance, their dose was not computed 1.2.826.0.1.88" in table
     assert "registration rigid 1.2.826.0.1.99" in table
 
 

@@ -111,9 +111,12 @@ def test_each_lesion_has_its_dose_with_source_and_meaning(plan: Plan, read: Any)
         "Patient ID 4711.",
         "TG-263 suffix _1000x3",
         "NRG-BR001, JAMA Oncol 2021 (PMC8063134)",
-        "Organs at risk and earlier radiotherapy were not evaluated.",
+        "Earlier radiotherapy was not evaluated.",
+        "Bladder: needs planning (overlap 1.25 ml",
+        "Bowel_Small: not evaluated (not contoured)",
+        "2 likely ok; 1 not",
         "not a medical device",
-        "Low certainty: CTV margin.",
+        "Low certainty: CTV margin, distance to the skin.",
         "L3: obturator node, left",
     ):
         assert words in text, words

@@ -196,3 +196,19 @@ def test_beside_the_volume_there_is_no_outline(grid: Grid) -> None:
 
 def test_without_rings_there_is_no_outline(grid: Grid) -> None:
     assert not list(outlines([], grid, Window(View.CORONAL, np.zeros(3), 30.0, FRAME)))
+
+
+@pytest.mark.parametrize("view", list(View))
+def test_a_hole_in_a_ring_is_drawn(view: View) -> None:
+    """A shell: a ball of 20 mm with a ball of 10 mm left out of it."""
+    outer, inner = (ball_rings(EVEN, np.zeros(3), radius) for radius in (20.0, 10.0))
+    holes = {ring.slice_index: ring.points_mm for ring in inner}
+    shell = [
+        Contour(ring.points_mm, ring.slice_index, (holes[ring.slice_index],) if ring.slice_index in holes else ())
+        for ring in outer
+    ]
+    window = on_slice(Window(view, np.zeros(3), 30.0, FRAME), EVEN)
+    lines = sorted((Polygon(line).area for line in outlines(shell, EVEN, window)), reverse=True)
+    assert len(lines) == 2
+    assert lines[0] == pytest.approx(np.pi * 20.0**2, rel=0.03)
+    assert lines[1] == pytest.approx(np.pi * 10.0**2, rel=0.06)

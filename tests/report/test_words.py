@@ -7,8 +7,10 @@ import dataclasses
 import pytest
 
 from psdt_planner.findings import Finding, Level
+from psdt_planner.fractionation import EARLIER_NOT_EVALUATED, NO_ORGANS
 from psdt_planner.planning import Plan
 from psdt_planner.report import words
+from psdt_planner.screen import ADVISORY
 
 
 @pytest.mark.parametrize(
@@ -88,10 +90,11 @@ def test_the_methods_say_what_was_done(plan: Plan) -> None:
         "CTV and PTV were grown in three dimensions by (GTV to CTV, CTV to PTV): "
         "bone 5 mm and 5 mm; pelvic-node 0 mm and 5 mm; spine 0 mm and 3 mm. "
         "Each PTV margin was widened by 0.9 of the lesion's bound on its place, added in quadrature. "
-        "Doses are from protocol demo (Demonstration protocol, PSDT in oligoprogressive castration-resistant prostate "
-        f"cancer; a demonstration that nobody signed for; SHA-256 {plan.protocol.sha256[:12]}…): "
-        "3 proposals for 4 lesions. BED and EQD2 are linear-quadratic, at α/β of 1.5, 3, 10 Gy. "
-        "Organs at risk and earlier radiotherapy were not evaluated."
+        "Doses are from protocol psdt-crpc (PSDT in oligoprogressive castration-resistant prostate cancer; "
+        f"a demonstration that nobody signed for; SHA-256 {plan.protocol.sha256[:12]}…): "
+        "3 proposals for 4 lesions. "
+        "BED and EQD2 are linear-quadratic, at α/β of 1.5, 3, 10 Gy, and LQ-L from 10 Gy a fraction on. "
+        f"{NO_ORGANS} {ADVISORY} {EARLIER_NOT_EVALUATED}"
     )
 
 
