@@ -105,7 +105,7 @@ def archive(made: Archive, store: Callable[[Event], int] | None = None) -> Itera
     server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
     try:
         port = server.server_address[1]
-        yield Peer(host="127.0.0.1", port=port, ae_title="SCRIPT", timeout_s=2, confirm="commitment")
+        yield Peer(host="127.0.0.1", port=port, ae_title="SCRIPT", timeout_s=30, confirm="commitment")
     finally:
         for thread in made.threads:
             thread.join(5)

@@ -36,7 +36,7 @@ class Archive:
 
     @property
     def peer(self) -> WebPeer:
-        return WebPeer(url=f"http://127.0.0.1:{self.port}/dicom-web", timeout_s=2)
+        return WebPeer(url=f"http://127.0.0.1:{self.port}/dicom-web", timeout_s=30)
 
     def says(self, status: int, values: object) -> Archive:
         self.status, self.body = status, json.dumps(values).encode()
