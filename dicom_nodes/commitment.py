@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -29,6 +27,7 @@ from dicom_nodes.ae import associate
 from dicom_nodes.config import Peer
 from dicom_nodes.errors import PeerError
 from dicom_nodes.headers import MALFORMED, is_uid
+from dicom_nodes.storage import write_note
 
 log = structlog.get_logger(__name__)
 
@@ -81,7 +80,7 @@ class Receipts:
 
     def ask(self, transaction_uid: str) -> None:
         """Note that a question goes out."""
-        self._write(self._path(transaction_uid, "asked"), {"transaction_uid": transaction_uid})
+        write_note(self._path(transaction_uid, "asked"), {"transaction_uid": transaction_uid})
 
     def is_asked(self, transaction_uid: str) -> bool:
         """Whether a question went out under this UID."""
@@ -89,7 +88,7 @@ class Receipts:
 
     def keep(self, answer: Answer) -> None:
         """Keep an answer; when this returns, it survives a power cut. A later one to the same question replaces it."""
-        self._write(self._path(answer.transaction_uid, "answer"), asdict(answer))
+        write_note(self._path(answer.transaction_uid, "answer"), asdict(answer))
 
     def find(self, transaction_uid: str) -> Answer | None:
         """The answer to a question; None where it has not come."""
@@ -98,6 +97,11 @@ class Receipts:
             return None
         values = json.loads(path.read_text(encoding="utf-8"))
         return Answer(values["transaction_uid"], tuple(values["committed"]), values["failed"])
+
+    def forget(self, transaction_uid: str) -> None:
+        """Remove a question and its answer; one that comes later is refused."""
+        for kind in ("asked", "answer"):
+            self._path(transaction_uid, kind).unlink(missing_ok=True)
 
     def on_report(self, event: Event) -> tuple[int, Dataset | None]:
         """Take one N-EVENT-REPORT: a handler of ``EVT_N_EVENT_REPORT``, for our listener and our own associations."""
@@ -124,19 +128,6 @@ class Receipts:
     def _path(self, transaction_uid: str, kind: str) -> Path:
         """A UID from the network never becomes a path: its hash does."""
         return self._folder / f"{hashlib.sha256(transaction_uid.encode()).hexdigest()}.{kind}.json"
-
-    def _write(self, path: Path, values: Mapping[str, object]) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=self._folder, delete=False) as beside:
-            json.dump(values, beside)
-            beside.flush()
-            os.fsync(beside.fileno())
-        Path(beside.name).rename(path)
-        handle = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def receipts_of(storage: Path) -> Receipts:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from io import BytesIO
 from types import TracebackType
 from typing import Self, cast
@@ -101,6 +102,7 @@ class Listener:
             self._held.close()
             where = f"{address[0]}:{address[1]}"
             raise ConfigurationError(f"cannot listen: {error.strerror}", where=where) from error
+        self._commitment.start()
         self._server.start()
         log.info("listening", ae_title=self._config.ae_title, port=self.port, tls=context is not None)
 
@@ -132,9 +134,11 @@ class Listener:
     @staticmethod
     def _on_close(event: Event) -> None:
         """Say of a connection that it came to nothing: a peer that is half open, or somebody who tries ports."""
-        requestor = event.assoc.requestor
-        if requestor.primitive is None:
-            log.info("connection closed", address=requestor.address, reason="no association was asked for")
+        association = event.assoc
+        if association.requestor.primitive is None:
+            address = association.requestor.address
+            log.info("connection closed", address=address, reason="no association was asked for")
+            association.dul.to_user_queue.put(None)  # "no request in time": its thread would wait for that alone
 
     def _on_store(self, event: Event) -> int:
         """Answer one C-STORE request of an association that stays with pynetdicom; its data set is in memory."""
@@ -153,10 +157,13 @@ def _end(associations: Sequence[Association]) -> None:
     """Wait a moment for associations to end, abort those that are still established, and let them finish their object.
 
     One that is just ending is not aborted: pynetdicom's state machine would trip over it. A connection on which nobody
-    ever asked for an association has nothing to finish; its thread ends with the timeout.
+    has asked for an association has nothing to finish, and is cut.
     """
     patience_s = 1.0
     for association in associations:
+        if association.requestor.primitive is None and (wrapped := association.dul.socket) and wrapped.socket:
+            with suppress(OSError):  # it may end by itself just now
+                wrapped.socket.shutdown(socket.SHUT_RDWR)
         association.join(patience_s)
         if association.is_alive():
             patience_s = 0.0

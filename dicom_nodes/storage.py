@@ -19,20 +19,22 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import mmap
 import os
 import re
 import shutil
 import struct
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import count
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from dicom_nodes.errors import ConfigurationError, FaultError
 
@@ -294,6 +296,17 @@ class Storage:
             (self.root / "objects" / name).mkdir(exist_ok=True)
         if wanted:
             _sync(self.root / "objects")
+
+
+def write_note(path: Path, values: Mapping[str, Any]) -> None:
+    """Write values into a small file, whole or not at all; when this returns, it survives a power cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as beside:
+        json.dump(values, beside)
+        beside.flush()
+        os.fsync(beside.fileno())
+    Path(beside.name).rename(path)
+    _sync(path.parent)
 
 
 def _sync(path: Path) -> None:

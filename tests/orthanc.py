@@ -39,6 +39,12 @@ class Orthanc:
         """The answer of its REST interface as values."""
         return json.loads(self.get(path))
 
+    def post(self, path: str, values: object) -> Any:
+        """The answer of its REST interface to values that are given to it."""
+        url, body = f"http://127.0.0.1:{self.http_port}{path}", json.dumps(values).encode()
+        with urllib.request.urlopen(urllib.request.Request(url, body), timeout=30) as answer:
+            return json.loads(answer.read())
+
     def instance_uids(self) -> dict[str, str]:
         """Orthanc's own id of every instance that it holds, by SOP Instance UID."""
         ids = self.json("/instances")

@@ -1,7 +1,8 @@
-"""A listener in a process of its own, to be killed: ``python -m tests.nodes.mortal_node FOLDER [POINT COUNT]``.
+"""A listener in a process of its own, to be killed: ``python -m tests.nodes.mortal_node FOLDER [POINT [COUNT]]``.
 
-With a point it kills itself (SIGKILL) when it comes there for the COUNT-th time; otherwise it waits to be killed. It
-writes its port into FOLDER/port once it listens.
+With a point it kills itself (SIGKILL) when it comes there for the COUNT-th time; otherwise, and once it has taken a
+question about storage commitment (``question taken``), it waits to be killed. It writes its port into FOLDER/port once
+it listens.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dicom_nodes.commitment_scp import CommitmentProvider
 from dicom_nodes.config import Limits, NodeConfig
 from dicom_nodes.index import Index
 from dicom_nodes.listener import open_listener
@@ -66,9 +68,11 @@ def config(folder: Path) -> NodeConfig:
     )
 
 
-def main(folder: Path, *armed: str) -> None:
-    if armed:
-        arm(armed[0], int(armed[1]))
+def main(folder: Path, point: str = "", count: str = "1") -> None:
+    if point == "question taken":
+        CommitmentProvider._answer = lambda *_: threading.Event().wait(120)  # type: ignore[method-assign,assignment]
+    elif point:
+        arm(point, int(count))
     with open_listener(config(folder), lambda: 1000.0) as listener:
         beside = folder / "port.part"
         beside.write_text(str(listener.port), encoding="ascii")

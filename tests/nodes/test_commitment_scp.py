@@ -9,6 +9,7 @@ from pathlib import Path
 from queue import Queue
 
 import pytest
+import structlog
 from pydicom import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ImplicitVRLittleEndian
@@ -16,8 +17,16 @@ from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
 
+from dicom_nodes import commitment_scp
 from dicom_nodes.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, Receipts, request, transaction_uid
-from dicom_nodes.commitment_scp import CommitmentProvider, read_question
+from dicom_nodes.commitment_scp import (
+    KEPT_S,
+    LONGEST_PAUSE_S,
+    CommitmentProvider,
+    Questions,
+    questions_of,
+    read_question,
+)
 from dicom_nodes.config import NodeConfig, Peer
 from dicom_nodes.index import Index
 from dicom_nodes.listener import Listener
@@ -25,6 +34,8 @@ from dicom_nodes.sender import send
 from dicom_nodes.storage import Storage
 from tests.network import free_port, wait_until
 from tests.nodes.objects import CLASSES, uid, write_set
+from tests.nodes.test_crash import mortal_node
+from tests.orthanc import start_orthanc
 
 CT = CLASSES["CT"]
 
@@ -52,8 +63,10 @@ def asking(port: int, *more: str) -> Iterator[tuple[Association, Queue[tuple[int
         "127.0.0.1", port, contexts, ae_title="PSDT", evt_handlers=[(evt.EVT_N_EVENT_REPORT, on_report)]
     )
     assert association.is_established
-    yield association, reports
-    association.release()
+    try:
+        yield association, reports
+    finally:
+        association.release()
 
 
 def outcome(said: Dataset) -> tuple[list[str], dict[str, int]]:
@@ -108,13 +121,135 @@ def test_a_peer_hears_on_an_association_of_ours(
     assert (sorted(found.committed), found.failed) == (sorted(instance for _, instance in held), {})
 
 
-def test_a_peer_that_is_away_is_tried_again(config: NodeConfig, storage: Storage, index: Index) -> None:
-    away = Peer(host="127.0.0.1", port=free_port(), ae_title="SCANNER", timeout_s=1)
-    paused: list[float] = []
-    provider = CommitmentProvider(config, storage, index, paused.append)
-    assert provider._report_to(away, provider.result(read_question(question((CT, uid(1, 1, 1)))))) is False
-    assert paused == [1.0, 5.0, 30.0]
-    provider.close()
+@pytest.mark.peer
+def test_orthanc_asks(tmp_path: Path, config: NodeConfig, storage: Storage, index: Index) -> None:
+    """It asks about what it sent and about what it did not, leaves, and hears on an association of ours."""
+    port = free_port()
+    with start_orthanc(tmp_path / "peer", modalities={"psdt": ["PSDT", "127.0.0.1", port]}) as orthanc:
+        peer = Peer(host="127.0.0.1", port=orthanc.dicom_port, ae_title=orthanc.aet, timeout_s=10)
+        known = config.model_copy(update={"port": port, "peers": {"orthanc": peer}})
+        with Listener(known, storage, index, lambda: 0.0):
+            send(write_set(tmp_path / "set", slices=2), peer, "PSDT")
+            ids = orthanc.instance_uids()
+            never = ids.pop(uid(1, 1, 1))
+            orthanc.post("/modalities/psdt/store", list(ids.values()))
+            asked = orthanc.post("/modalities/psdt/storage-commitment", {"Resources": [*ids.values(), never]})
+            wait_until(lambda: orthanc.json(asked["Path"])["Status"] != "Pending")
+            told = orthanc.json(asked["Path"])
+            wait_until(lambda: questions_of(config.storage).every() == [])
+    assert told["Status"] == "Failure"
+    assert {one["SOPInstanceUID"] for one in told["Success"]} == set(ids)
+    assert [(one["SOPInstanceUID"], one["FailureReason"]) for one in told["Failures"]] == [(uid(1, 1, 1), 0x0112)]
+
+
+@contextmanager
+def scanner(port: int) -> Iterator[Queue[Dataset]]:
+    """The sender's own port, and what is reported to it there."""
+    reports: Queue[Dataset] = Queue()
+
+    def on_report(event: Event) -> tuple[int, None]:
+        reports.put(event.event_information)
+        return 0, None
+
+    entity = AE("SCANNER")
+    entity.add_supported_context(PUSH_MODEL, scu_role=True, scp_role=True)
+    server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, on_report)])
+    try:
+        yield reports
+    finally:
+        server.shutdown()
+
+
+def ask(port: int, *objects: tuple[str, str], transaction: str = "1.2.3") -> None:
+    with asking(port) as (association, _):
+        status, _ = association.send_n_action(
+            question(*objects, transaction=transaction), 1, PUSH_MODEL, PUSH_MODEL_INSTANCE
+        )
+        assert status.Status == 0
+
+
+def test_a_peer_that_is_away_is_tried_again_with_growing_pauses(
+    config: NodeConfig, storage: Storage, index: Index
+) -> None:
+    away = Peer(host="127.0.0.1", port=free_port(), ae_title="SCANNER", timeout_s=5)
+    now = [1000.0]
+    asked = read_question(question((CT, uid(1, 1, 1))), "SCANNER", now[0])
+    questions = questions_of(config.storage)
+    provider = CommitmentProvider(config.model_copy(update={"peers": {"s": away}}), storage, index, lambda: now[0])
+    questions.keep(asked)
+    provider.take_up()
+    for pause_s in (1.0, 2.0, 4.0, 8.0):
+        again_s = provider.step()
+        assert again_s == now[0] + pause_s
+        assert provider.step() == again_s, "nothing is due before"
+        now[0] = again_s
+    with scanner(away.port) as reports:
+        provider.step()
+        assert outcome(reports.get(timeout=5)) == ([], {uid(1, 1, 1): 0x0112})
+    assert questions.every() == []
+
+
+def test_a_question_that_nobody_hears_the_answer_of_is_given_up_after_a_week(
+    config: NodeConfig, storage: Storage, index: Index
+) -> None:
+    now = [1000.0]
+    questions = questions_of(config.storage)
+    questions.keep(read_question(question((CT, uid(1, 1, 1))), "SCANNER", now[0]))
+    provider = CommitmentProvider(config, storage, index, lambda: now[0])
+    provider.take_up()
+    now[0] += KEPT_S
+    provider.step()
+    assert len(questions.every()) == 1
+    now[0] += LONGEST_PAUSE_S
+    with structlog.testing.capture_logs() as logs:
+        provider.step()
+    assert questions.every() == []
+    assert [line["event"] for line in logs] == ["commitment result not taken yet", "commitment result given up"]
+
+
+def test_a_peer_that_was_away_hears_after_a_restart(
+    tmp_path: Path, config: NodeConfig, storage: Storage, index: Index
+) -> None:
+    away = Peer(host="127.0.0.1", port=free_port(), ae_title="SCANNER", timeout_s=5)
+    known = config.model_copy(update={"peers": {"s": away}})
+    with Listener(known, storage, index, lambda: 0.0) as listener:
+        node = Peer(host="127.0.0.1", port=listener.port, ae_title="PSDT", timeout_s=5)
+        send(write_set(tmp_path, slices=1), node, "SCANNER")
+        ask(listener.port, (CT, uid(1, 1, 1)))
+    with scanner(away.port) as reports, Listener(known, storage, index, lambda: 0.0):
+        said = reports.get(timeout=10)
+        wait_until(lambda: questions_of(config.storage).every() == [])
+    assert (said.TransactionUID, outcome(said)) == ("1.2.3", ([uid(1, 1, 1)], {}))
+
+
+def test_what_was_acknowledged_before_a_kill_is_answered_after_it(tmp_path: Path) -> None:
+    """The node dies between the answer to the N-ACTION and its report; the sender hears when it asks the next time."""
+    with mortal_node(tmp_path, "question taken") as (_, port):
+        ask(port, (CT, uid(1, 1, 1)))
+    with mortal_node(tmp_path) as (_, port), asking(port) as (association, reports):
+        association.send_n_action(question((CT, uid(1, 1, 2)), transaction="1.2.4"), 1, PUSH_MODEL, PUSH_MODEL_INSTANCE)
+        heard = [reports.get(timeout=10)[1] for _ in range(2)]
+    assert {str(said.TransactionUID): outcome(said)[1] for said in heard} == {
+        "1.2.3": {uid(1, 1, 1): 0x0112},
+        "1.2.4": {uid(1, 1, 2): 0x0112},
+    }
+
+
+def test_nobody_fills_the_disk_with_questions(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commitment_scp, "MOST_OPEN", 0)
+    with asking(listener.port) as (association, _):
+        status, _ = association.send_n_action(question((CT, "1.2")), 1, PUSH_MODEL, PUSH_MODEL_INSTANCE)
+    assert status.Status == 0x0213
+
+
+def test_a_question_that_cannot_be_kept_is_not_taken(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Questions, "keep", full)
+    with asking(listener.port) as (association, _):
+        status, _ = association.send_n_action(question((CT, "1.2")), 1, PUSH_MODEL, PUSH_MODEL_INSTANCE)
+    assert status.Status == 0x0110
 
 
 def _with_uid_of_path_characters() -> Dataset:
@@ -154,5 +289,5 @@ def test_a_sender_that_left_hears_nothing_and_the_next_is_served(
         association.abort()
     with asking(listener.port) as (association, reports):
         association.send_n_action(question((CT, uid(1, 1, 1))), 1, PUSH_MODEL, PUSH_MODEL_INSTANCE)
-        kind, said = reports.get(timeout=10)
+        kind, said = reports.get(timeout=30)  # the node may wait 10 s for who has left
     assert (kind, outcome(said)) == (1, ([uid(1, 1, 1)], {}))

@@ -91,6 +91,19 @@ def silent_inside_the_request(peer: RawPeer, _folder: Path) -> None:
     assert peer.read()[0] in {7, 0}
 
 
+def gone_before_the_request(_peer: RawPeer, _folder: Path) -> None:
+    """It hangs up, as a port scanner does, or a monitor that only looks whether somebody listens."""
+
+
+def gone_inside_the_request(peer: RawPeer, _folder: Path) -> None:
+    peer.send(raw.associate_rq("PSDT", "SCANNER", [(raw.CT, raw.EXPLICIT)])[:40])
+
+
+def no_dicom(peer: RawPeer, _folder: Path) -> None:
+    peer.send(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    assert peer.read()[0] in {7, 0}
+
+
 FAULTS: dict[str, tuple[Callable[[RawPeer, Path], None], str]] = {
     "the peer closes inside an object": (gone_politely, "the peer closed the connection without releasing"),
     "the peer resets inside an object": (gone_at_once, "Connection reset by peer"),
@@ -98,6 +111,9 @@ FAULTS: dict[str, tuple[Callable[[RawPeer, Path], None], str]] = {
     "half open, inside an object": (silent_inside_an_object, "nothing came in 1 s"),
     "a slow peer": (slow, "a PDU was not whole after 1 s"),
     "half open, no request": (silent_from_the_start, "no association was asked for"),
+    "hangs up before a request": (gone_before_the_request, "no association was asked for"),
+    "hangs up inside the request": (gone_inside_the_request, "no association was asked for"),
+    "speaks HTTP": (no_dicom, "no association was asked for"),
     "half open, inside the request": (silent_inside_the_request, "no association was asked for"),
 }
 
@@ -123,6 +139,29 @@ def old_client(context: ssl.SSLContext) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1
     context.maximum_version = ssl.TLSVersion.TLSv1_1
     context.set_ciphers("ALL:@SECLEVEL=0")
+
+
+NO_WAITING = {"hangs up": gone_before_the_request, "is cut off": gone_inside_the_request, "speaks HTTP": no_dicom}
+
+
+@pytest.mark.parametrize("fault", NO_WAITING.values(), ids=NO_WAITING.keys())
+def test_who_is_gone_without_a_request_is_not_waited_for(
+    tmp_path: Path, listener: Listener, fault: Callable[[RawPeer, Path], None]
+) -> None:
+    """The node would wait for 15 s for a request on a connection that stands."""
+    before = left()
+    with RawPeer(listener.port) as peer:
+        fault(peer, tmp_path)
+    wait_until(lambda: left()[0] <= before[0] and left()[1] <= before[1], 5)
+
+
+def test_a_node_that_stops_does_not_wait_for_who_asks_for_nothing(
+    config: NodeConfig, storage: Storage, index: Index
+) -> None:
+    before = threading.active_count()
+    with Listener(config, storage, index, lambda: 0.0) as listener, RawPeer(listener.port):
+        wait_until(lambda: threading.active_count() >= before + 3)
+    wait_until(lambda: threading.active_count() <= before, 5)
 
 
 TLS_FAULTS: dict[str, tuple[trustme.CA, Callable[[ssl.SSLContext], None], str]] = {

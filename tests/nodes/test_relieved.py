@@ -34,20 +34,10 @@ def ct(folder: Path, number: int) -> bytes:
     return dataset_bytes(write(make("CT", number), folder))
 
 
-@pytest.fixture(autouse=True)
-def older() -> Iterator[None]:
-    """Set aside what earlier tests left: pynetdicom waits 30 s on for a request from who has hung up already."""
-    OLDER.update(threading.enumerate())
-    yield
-    OLDER.clear()
-
-
-OLDER: set[threading.Thread] = set()
-
-
 def threads() -> list[threading.Thread]:
-    ours = [t for t in threading.enumerate() if t not in OLDER]
-    return [t for t in ours if isinstance(t, Association) or type(t).__name__ == "DULServiceProvider"]
+    """pynetdicom's threads for associations."""
+    every = threading.enumerate()
+    return [t for t in every if isinstance(t, Association) or type(t).__name__ == "DULServiceProvider"]
 
 
 def test_the_pinned_version_is_one_that_was_tested() -> None:
