@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
@@ -71,7 +72,7 @@ def associate(
         list(contexts),
         ae_title=peer.ae_title,
         ext_neg=list(roles),
-        evt_handlers=[(evt.EVT_CONN_OPEN, without_delay), *handlers],
+        evt_handlers=[(evt.EVT_CONN_OPEN, prepare), *handlers],
         tls_args=tls.outgoing(peer),
     )
     if not association.is_established:
@@ -94,12 +95,43 @@ def _no_association(association: Association) -> str:
     return "the peer accepted none of the presentation contexts"
 
 
-def without_delay(event: evt.Event) -> None:
-    """Send each part of a message at once: a handler of ``EVT_CONN_OPEN``.
+def prepare(event: evt.Event) -> None:
+    """Make an association fast and safe: a handler of ``EVT_CONN_OPEN``.
 
     A message goes out in several small writes. The system holds the second back until the first is acknowledged, and
     the peer waits 40 ms with that: every object would take so long (RFC 896 against RFC 1122 4.2.3.2).
     """
+    event.assoc._reactor_checkpoint = Checkpoint(event.assoc)  # type: ignore[assignment]
     transport = event.assoc.dul.socket
     if transport is not None and transport.socket is not None:
         transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+class Checkpoint:
+    """Where an association's own thread rests while another thread sends and waits for the answer.
+
+    That of pynetdicom 3.0.4 is an ``Event``: a thread that was let go may still look as if it rested when the next
+    message goes out, and then takes the answer to it away. The sender would wait for its whole timeout.
+    """
+
+    def __init__(self, association: Association) -> None:
+        self._association = association
+        self._changed = threading.Condition()
+        self._is_open = True
+
+    def set(self) -> None:
+        """Let the thread go."""
+        with self._changed:
+            self._is_open = True
+            self._changed.notify_all()
+
+    def clear(self) -> None:
+        """Keep the thread from passing; from now on ``_is_paused`` says whether it rests."""
+        with self._changed:
+            self._is_open = False
+
+    def wait(self) -> None:
+        """Rest until let go."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_open)
+            self._association._is_paused = False

@@ -17,7 +17,7 @@ from pynetdicom.events import Event
 
 from dicom_nodes import relieved, tls
 from dicom_nodes.admission import Admission
-from dicom_nodes.ae import application_entity, without_delay
+from dicom_nodes.ae import application_entity, prepare
 from dicom_nodes.commitment import receipts_of, report_context
 from dicom_nodes.commitment_scp import CommitmentProvider
 from dicom_nodes.config import NodeConfig
@@ -90,7 +90,7 @@ class Listener:
             (evt.EVT_DIMSE_SENT, self._commitment.on_answered),
             (evt.EVT_REJECTED, self._on_reject),
             (evt.EVT_CONN_CLOSE, self._on_close),
-            (evt.EVT_CONN_OPEN, without_delay),
+            (evt.EVT_CONN_OPEN, prepare),
             (evt.EVT_N_EVENT_REPORT, receipts_of(self._config.storage).on_report),
         ]
         if self._relieve:

@@ -1,12 +1,16 @@
-"""The application entity: its connections send without delay."""
+"""The application entity: its connections send without delay, and each answer reaches who waits for it."""
 
 from __future__ import annotations
 
 import socket
+import threading
+import time
+from types import SimpleNamespace
 
+import pytest
 from pynetdicom import AE, evt
 
-from dicom_nodes.ae import application_entity, without_delay
+from dicom_nodes.ae import Checkpoint, application_entity, prepare
 
 VERIFICATION = "1.2.840.10008.1.1"
 
@@ -19,7 +23,7 @@ def test_a_connection_sends_each_part_of_a_message_at_once() -> None:
         assert transport is not None
         assert transport.socket is not None
         assert transport.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 0, "the system's own choice"
-        without_delay(event)
+        prepare(event)
         set_on.append(transport.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 
     receiver = AE("RECEIVER")
@@ -36,3 +40,34 @@ def test_a_connection_sends_each_part_of_a_message_at_once() -> None:
         server.shutdown()
     assert len(set_on) == 2
     assert all(set_on)
+
+
+@pytest.mark.parametrize("begun", ["just now", "long ago"])
+def test_who_looks_as_if_it_rested_does_rest(begun: str) -> None:
+    """Once a sender has closed the checkpoint and sees the thread rest, the thread takes no message away from it."""
+    association = SimpleNamespace(_is_paused=False)
+    checkpoint = Checkpoint(association)  # type: ignore[arg-type]
+    stopped, taken = threading.Event(), [0]
+
+    def serve() -> None:
+        while not stopped.is_set():
+            association._is_paused = True
+            checkpoint.wait()
+            association._is_paused = False
+            taken[0] += 1
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    for _ in range(500):
+        if begun == "long ago":
+            time.sleep(0.0005)
+        checkpoint.clear()
+        while not association._is_paused:
+            time.sleep(0)
+        before = taken[0]
+        time.sleep(0.0002)
+        assert taken[0] == before
+        checkpoint.set()
+    stopped.set()
+    thread.join(5)
+    assert not thread.is_alive()

@@ -80,10 +80,18 @@ def test_rejections() -> None:
 def test_commitment() -> None:
     reasons = {commitment_scp.PROCESSING_FAILURE, commitment_scp.NO_SUCH_OBJECT, commitment_scp.CLASS_CONFLICT}
     assert {int(code, 16) for code, _ in table("Storage commitment")} == reasons
-    for status in (commitment_scp.INVALID_ARGUMENT, commitment_scp.NO_SUCH_ACTION):
+    statuses_of_ours = (
+        commitment_scp.NOT_KEPT,
+        commitment_scp.INVALID_ARGUMENT,
+        commitment_scp.NO_SUCH_ACTION,
+        commitment_scp.TOO_MANY,
+    )
+    for status in statuses_of_ours:
         assert f"with {status:04X}" in PAGE
-    assert len(commitment_scp.PAUSES_S) + 1 == 4
-    assert "four times at most" in PAGE
+    assert (commitment_scp.FIRST_PAUSE_S, commitment_scp.LONGEST_PAUSE_S, commitment_scp.KEPT_S) == (1, 3600, 7 * 86400)
+    assert commitment_scp.MOST_OPEN == 1000
+    assert "pauses that double from 1 s to an hour, for a week" in " ".join(PAGE.split())
+    assert "while 1000 others wait" in PAGE
 
 
 def test_numbers() -> None:
