@@ -117,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     mapping.add_argument("--seeds", type=int, default=1, help="seeds; four patients each (default 1)")
     mapping.add_argument("--first", type=int, default=1, help="first seed (default 1)")
     mapping.add_argument("--patients", type=Path, help="folder with patients of an earlier run; missing ones are added")
+    mapping.add_argument("--markdown", type=Path, help="also write the tables to this file")
     mapping.set_defaults(bench=bench_mapping)
     contours = names.add_parser("contours", parents=[common], help="masks to RTSTRUCT beside rt-utils, and psdt lint")
     contours.add_argument("--repeats", type=int, default=CONTOUR_REPEATS, help="runs of each (default 3)")

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.mapping_methods import OURS, PARTS, PEERS, Run, absent, run_apart
-from benchmarks.rows import Outcome, Row
+from benchmarks.rows import Outcome, Row, as_markdown
 from fixtures.patient import PatientSpec, write_patient
 from fixtures.regions import Region
 
@@ -90,7 +90,22 @@ def bench_mapping(chosen: argparse.Namespace) -> Outcome:
         folders = _patients(chosen.patients or Path(name), range(chosen.first, chosen.first + chosen.seeds))
         cases = [run_case(folder, methods[n % len(methods) :] + methods[: n % len(methods)]) for n, folder in folders]
     notes = [f"{peer}: not measured, {why}" for peer, why in missing.items()]
+    if chosen.markdown is not None:
+        made_by = f"./run bench mapping --seeds {chosen.seeds} --first {chosen.first}"
+        chosen.markdown.write_text(page(cases, made_by, notes), encoding="utf-8")
     return Outcome(tuple(rows(cases)), "\n".join([table(cases), "", *by_case(cases), *notes]))
+
+
+def page(cases: Sequence[Case], made_by: str, notes: Sequence[str]) -> str:
+    """What the bench found, for docs/: the ratios with their bars, then every method and every case."""
+    counts = f"{len(cases)} patients, {_lesions(cases)} lesions"
+    head = f"# Validation: mapping beside its peers\n\nMade by `{made_by}`: {counts}."
+    words = (
+        "Peers are told the place on undistorted T1, start from the true rigid transform of the whole body, run on one "
+        "thread and hold nothing. Ratios are over the lesions that psdt accepted, for both."
+    )
+    full = "\n".join([table(cases), "", *by_case(cases), *notes])
+    return f"{head}\n\n{words}\n\n{as_markdown(tuple(rows(cases)))}\n\n```\n{full}\n```\n"
 
 
 def _patients(parent: Path, seeds: Iterable[int]) -> Iterator[tuple[int, Path]]:

@@ -50,3 +50,13 @@ def as_text(rows: Sequence[Row]) -> str:
 def _line(row: Row) -> str:
     said = f"{row.work:30} {row.ours:8.2f} {row.unit:6} {row.peer:8.2f} ({row.peer_name})  ratio {row.ratio:.2f}"
     return said if row.bar is None else f"{said}  bar {row.bar:.2f} {'MISSED' if row.missed else 'met'}"
+
+
+def as_markdown(rows: Sequence[Row]) -> str:
+    """A table, a line a row."""
+    lines = ["| figure | ours | peer | ratio | bar | |", "| --- | --- | --- | --- | --- | --- |"]
+    for row in rows:
+        bar, verdict = ("", "") if row.bar is None else (f"{row.bar:.2f}", "MISSED" if row.missed else "met")
+        ours, peer = f"{row.ours:.2f} {row.unit}", f"{row.peer:.2f} {row.unit} ({row.peer_name})"
+        lines.append(f"| {row.work} | {ours} | {peer} | {row.ratio:.2f} | {bar} | {verdict} |")
+    return "\n".join(lines)

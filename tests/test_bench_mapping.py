@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from benchmarks.mapping import TWO_CORES, Case, errors_mm, figures, parts_cpu_s, rows, table
+from benchmarks.mapping import TWO_CORES, Case, errors_mm, figures, page, parts_cpu_s, rows, table
 from benchmarks.mapping_methods import OURS, Placed, Run, inverted, laid_on
 from benchmarks.rows import Row, as_json, as_text
 
@@ -88,6 +88,15 @@ class TestRows:
         only = case([1.0] * 4, [4.0] * 4, [True] * 4)
         alone = Case(only.name, {k: v for k, v in only.runs.items() if k != TWO_CORES}, only.errors_mm, only.accepted)
         assert "a case on two cores" not in [row.work for row in rows([alone])]
+
+
+def test_the_page_says_what_made_it_and_shows_each_ratio_beside_its_bar() -> None:
+    only = case([1.0, 1.0, 1.0, 9.0], [2.0, 2.0, 2.0, 30.0], [True, True, True, False])
+    text = page([only], "./run bench mapping --seeds 1 --first 1", ["ANTs SyN: not measured, not there"])
+    assert "Made by `./run bench mapping --seeds 1 --first 1`: 1 patients, 4 lesions." in text
+    assert "| TRE, p95 | 1.00 mm | 2.00 mm (SimpleITK rigid) | 0.50 | 0.33 | MISSED |" in text
+    assert "| initialisation and whole body | 8.00 CPU s | 4.00 CPU s (SimpleITK rigid) | 2.00 | 2.50 | met |" in text
+    assert "ANTs SyN: not measured, not there" in text
 
     def test_json_has_the_contracts_keys_and_text_says_met_or_missed(self) -> None:
         met, missed, shown = (Row("a", 1.0, 4.0, "p", "mm", bar) for bar in (0.3, 0.2, None))

@@ -37,19 +37,24 @@ class Channels:
             ``(2, 2, 2, N, C)`` numbers along k, j, i; ``(N, 3)`` the way into the cell in voxels; ``(N,)`` whether the
             point lies within the lattice and on a usable voxel. Points outside read the nearest cell.
         """
-        index = (points_mm - self.grid.slice_origins_mm[0])[:, ::-1] / self._step_mm
-        last = np.array(self.grid.shape) - 1
-        inside = np.all((index >= 0) & (index <= last), axis=1)
-        index = np.clip(index, 0, last)
-        lower = np.minimum(index.astype(np.int64), last - 1)
+        index = np.ascontiguousarray((points_mm - self.grid.slice_origins_mm[0]).T[::-1]) / self._step_mm
+        last = np.array(self.grid.shape)[:, None] - 1
+        within = np.clip(index, 0, last)
+        inside = np.all(within == index, axis=0)
         if self.usable is not None:
-            k, j, i = np.rint(index).astype(np.int64).T
-            inside &= self.usable[k, j, i]
+            inside &= self.usable.take(self._numbers(np.rint(within).astype(np.int64)))
+        lower = np.minimum(within.astype(np.int64), last - 1)
         _, rows, columns = self.grid.shape
-        flat = self.field.reshape(-1, self.field.shape[-1])
-        base = (lower[:, 0] * rows + lower[:, 1]) * columns + lower[:, 2]
         steps = np.array([[[0, 1], [columns, columns + 1]]]) + np.array([0, rows * columns])[:, None, None]
-        return flat[base + steps[..., None]], index - lower, np.asarray(inside)
+        # ``take`` gathers rows some ten times as fast as an index in brackets
+        flat = self.field.reshape(-1, self.field.shape[-1])
+        found = flat.take(self._numbers(lower) + steps[..., None], axis=0)
+        return found, (within - lower).T, np.asarray(inside)
+
+    def _numbers(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """``(N,)``, each voxel's number in the flat lattice, from its ``(3, N)`` index along k, j, i."""
+        _, rows, columns = self.grid.shape
+        return np.asarray((index[0] * rows + index[1]) * columns + index[2])
 
     @cached_property
     def _step_mm(self) -> float:
