@@ -34,6 +34,23 @@ class Organ:
     code: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class Landmark:
+    """Points that somebody marked on the planning CT: one ROI of type POINT.
+
+    Attributes:
+        name: ROIName as sent.
+        number: ROINumber as sent.
+        source_uid: SOPInstanceUID of the structure set.
+        points_mm: ``(N, 3)``, in the CT's frame; mostly one, on a slice or between.
+    """
+
+    name: str
+    number: int
+    source_uid: str
+    points_mm: Points
+
+
 @dataclass(frozen=True)
 class Limit:
     """Images of one series that a registration is limited to.
@@ -127,6 +144,7 @@ class Exam:
         prior: None where no older exam with flags came in; its flags and its MR are not among those above.
         courses: of earlier radiotherapy, in order of their ids.
         earlier_cts: planning CTs of these courses, in HU; not the planning CT.
+        landmarks: on the planning CT, as the TPS sent them.
     """
 
     planning_ct: Volume | None
@@ -139,6 +157,7 @@ class Exam:
     prior: PriorExam | None = None
     courses: tuple[EarlierCourse, ...] = ()
     earlier_cts: tuple[Volume, ...] = ()
+    landmarks: tuple[Landmark, ...] = ()
 
     def of_kind(self, *kinds: Kind) -> Iterator[Volume]:
         """The MR volumes of the given kinds, in order of the kinds, then as read."""

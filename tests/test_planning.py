@@ -10,7 +10,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from psdt_planner.errors import InputError
-from psdt_planner.exam import Exam, ImportedRegistration, Limit
+from psdt_planner.exam import Exam, ImportedRegistration, Landmark, Limit
 from psdt_planner.findings import Finding, Level, Who
 from psdt_planner.fractionation import Abstention, Proposal
 from psdt_planner.geometry import Grid, Rigid
@@ -123,6 +123,14 @@ def test_the_words_of_a_proposal_stand_in_its_roi(protocol: Protocol) -> None:
         assert roi.description.startswith("PROPOSAL")
         assert str(lesion.proposal.schedule) in roi.description
         assert lesion.flag.tracking_uid in roi.description
+
+
+def test_landmarks_that_no_vertebra_has_are_said_once(protocol: Protocol) -> None:
+    marks = tuple(Landmark(f"VB_S1_Pt_{name}", 1, "1.8", np.zeros((1, 3))) for name in ("Top", "Low"))
+    (told,) = (
+        finding for finding in plan(exam(landmarks=marks), protocol).findings if finding.code == "landmark-unknown"
+    )
+    assert (told.level, told.lesion) == (Level.WARN, "")
 
 
 def test_the_adc_is_the_median_over_the_flag(protocol: Protocol) -> None:

@@ -161,6 +161,8 @@ def _print_intake(intake: Intake) -> None:
         out.print(f"{flag.id} {flag.label}: of the prior exam, {flag.site}, {flag.side.value}, {flag.volume_ml:.2f} ml")
     for organ in intake.exam.organs:
         out.print(f"organ {organ.name}: {len(organ.contours)} contours", style="dim")
+    for landmark in intake.exam.landmarks:
+        out.print(f"landmark {landmark.name}", style="dim")
     for line in _references(intake):
         out.print(line, soft_wrap=True)
 

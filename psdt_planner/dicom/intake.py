@@ -28,7 +28,7 @@ from psdt_planner.dicom.sr_in import read_report, segment_notes
 from psdt_planner.dicom.volumes import AdcUnit, AdcUnitAmbiguousError, AdcUnitError, read_volume
 from psdt_planner.dwi import whole_exam
 from psdt_planner.errors import InputError
-from psdt_planner.exam import Exam, ImportedRegistration, Organ
+from psdt_planner.exam import Exam, ImportedRegistration, Landmark, Organ
 from psdt_planner.findings import Finding, Level
 from psdt_planner.images import Kind, Volume
 from psdt_planner.lesions import FlaggedLesion, FlaggedPoint
@@ -111,6 +111,7 @@ class _Marks:
     flags: tuple[FlaggedLesion, ...]
     points: tuple[FlaggedPoint, ...]
     organs: tuple[Organ, ...]
+    landmarks: tuple[Landmark, ...]
     registrations: tuple[ImportedRegistration, ...]
     findings: tuple[Finding, ...]
     flag_items: int
@@ -239,6 +240,7 @@ def _read_marks(series: Sequence[Series], images: ImageIndex, tables: Sequence[P
     found: list[Flags] = []
     older: list[Flags] = []
     organs: list[Organ] = []
+    landmarks: list[Landmark] = []
     files: list[InputFile] = []
     for header, kind in objects:
         is_prior = header.file.sop_instance_uid in exams.prior_objects
@@ -251,6 +253,7 @@ def _read_marks(series: Sequence[Series], images: ImageIndex, tables: Sequence[P
             structures = read_structure_set(header, images, first)
             read = structures.flags
             organs += structures.organs
+            landmarks += structures.landmarks
         (older if is_prior else found).append(as_prior(read) if is_prior else read)
     for path in tables:
         table = read_table(path, images, 1 + sum(one.items for one in found))
@@ -265,7 +268,7 @@ def _read_marks(series: Sequence[Series], images: ImageIndex, tables: Sequence[P
     of_each = (finding for one in (*found, *older) for finding in one.findings)
     findings = (*of_each, *odd, *said, *said_of_prior, *at_edge(flags, images))
     items = sum(one.items for one in found)
-    return _Marks(flags, points, tuple(organs), registrations, findings, items, prior, tuple(files))
+    return _Marks(flags, points, tuple(organs), tuple(landmarks), registrations, findings, items, prior, tuple(files))
 
 
 def _read_registrations(
@@ -327,6 +330,7 @@ def _exam(
         mr=this.volumes,
         flags=marks.flags,
         organs=marks.organs,
+        landmarks=marks.landmarks,
         registrations=marks.registrations,
         findings=(*findings, *marks.findings, *this.findings, *of_prior.findings, *apart, *absent, *courses.findings),
         points=marks.points,

@@ -1,4 +1,4 @@
-"""RTSTRUCT in: contours on the MR are flagged lesions, contours on the planning CT are organs."""
+"""RTSTRUCT in: contours on the MR are flagged lesions; on the planning CT contours are organs, points landmarks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from psdt_planner.dicom.flags import (
 )
 from psdt_planner.dicom.kinds import KIND_OF_CLASS
 from psdt_planner.errors import GeometryError, InputError, UnsupportedError
-from psdt_planner.exam import Organ
+from psdt_planner.exam import Landmark, Organ
 from psdt_planner.findings import Finding, Level
 from psdt_planner.geometry import Grid, Points
 from psdt_planner.images import Kind
@@ -62,10 +62,11 @@ class Drawn:
 
 @dataclass(frozen=True, eq=False)
 class StructureSetIn:
-    """What one RTSTRUCT says: flags, organs, and findings about both."""
+    """What one RTSTRUCT says: flags, organs and landmarks, and findings about them."""
 
     flags: Flags
     organs: tuple[Organ, ...] = ()
+    landmarks: tuple[Landmark, ...] = ()
 
 
 class _UnplacedError(Exception):
@@ -79,7 +80,7 @@ class _UnplacedError(Exception):
 
 
 def read_structure_set(header: Header, images: ImageIndex, first: int) -> StructureSetIn:
-    """The ROIs of one RTSTRUCT: lesions numbered from ``first`` where they were drawn on an MR, organs on the CT.
+    """The ROIs of one RTSTRUCT: lesions numbered from ``first`` on an MR, organs and landmarks on the planning CT.
 
     What an ROI was drawn on is told by its frame of reference where only the CT or only MRs have it, else by the
     series or images that it names, else by the SOP class of those images, else by the slices of its contours.
@@ -96,6 +97,7 @@ def read_structure_set(header: Header, images: ImageIndex, first: int) -> Struct
     lesions: list[FlaggedLesion] = []
     findings: list[Finding] = []
     organs: list[Organ] = []
+    landmarks: list[Landmark] = []
     items = 0
     unplaced: dict[tuple[str, str, Level], list[int]] = {}
     for roi in rois:
@@ -106,7 +108,10 @@ def read_structure_set(header: Header, images: ImageIndex, first: int) -> Struct
             unplaced.setdefault((error.code, error.message, error.level), []).append(roi.number)
             items += error.level is Level.HOLD
             continue
-        if images.kinds[series] is Kind.PLANNING_CT:
+        if images.kinds[series] is Kind.PLANNING_CT and _is_marked(roi):
+            points = np.concatenate(_points(roi))
+            landmarks.append(Landmark(roi.name, roi.number, source.sop_instance_uid, points))
+        elif images.kinds[series] is Kind.PLANNING_CT:
             organ, found = _organ(roi, images.grids[series][0], item)
             organs.append(organ)
             findings += found
@@ -118,7 +123,7 @@ def read_structure_set(header: Header, images: ImageIndex, first: int) -> Struct
             lesions += flagged.lesions
             findings += flagged.findings
     findings += [_unplaced(source, *why, numbers) for why, numbers in unplaced.items()]
-    return StructureSetIn(Flags(tuple(lesions), tuple(findings), items), tuple(organs))
+    return StructureSetIn(Flags(tuple(lesions), tuple(findings), items), tuple(organs), tuple(landmarks))
 
 
 def _unplaced(source: FlagSource, code: str, message: str, level: Level, numbers: Sequence[int]) -> Finding:
@@ -244,6 +249,11 @@ def _one_of(roi: Drawn, candidates: Sequence[str], images: ImageIndex) -> str:
 
 def _points(roi: Drawn) -> list[Points]:
     return [ring.points_mm for ring in roi.rings]
+
+
+def _is_marked(roi: Drawn) -> bool:
+    """Whether an ROI is points and nothing else; one without any contour is no landmark."""
+    return bool(roi.rings) and all(ring.geometric_type == "POINT" for ring in roi.rings)
 
 
 def _lies_on(roi: Drawn, grids: Sequence[Grid]) -> bool:

@@ -20,6 +20,7 @@ from psdt_planner.planning.place_in_body import Bearings, caution, placed
 from psdt_planner.planning.relations import drawn_organs, to_organs
 from psdt_planner.planning.targets import TargetMaker, Targets
 from psdt_planner.planning.types import DESCRIPTION, LABEL, Exclusion, LesionStatus, PlannedLesion
+from psdt_planner.planning.vertebrae import Vertebrae
 from psdt_planner.protocol import Protocol
 from psdt_planner.registration import LesionRegistrar
 from psdt_planner.screen import OrganAt
@@ -130,13 +131,17 @@ class LesionPlanner:
         return Bearings(self.ct, levels.spine, self.exam.organs) if levels else None
 
     @cached_property
+    def _vertebrae(self) -> Vertebrae:
+        return Vertebrae(self.ct, self.exam.landmarks)
+
+    @cached_property
     def _organs(self) -> tuple[tuple[str, Slabs], ...]:
         return drawn_organs(self.exam.organs, self.ct.grid)
 
     def _traced(self, mapped: MappedLesion, gtv: Shape) -> _Drawn:
         """GTV, and where the protocol has a rule for the site, CTV and PTV; all on the CT's slices."""
         flag = mapped.flag
-        maker = TargetMaker(self.ct, self.exam.organs, self.protocol)
+        maker = TargetMaker(self.ct, self.exam.organs, self.protocol, self._vertebrae)
         targets = maker.made(flag.id, flag.site, gtv, self._widening_mm(mapped))
         if holds(targets.findings):
             return _Drawn({}, targets.findings, targets)

@@ -12,13 +12,13 @@ from psdt_planner.exam import Organ
 from psdt_planner.findings import Finding, Level, Who
 from psdt_planner.geometry import Grid, grid_corners_mm
 from psdt_planner.images import Volume
+from psdt_planner.planning.vertebrae import Vertebrae
 from psdt_planner.protocol import InBone, Protocol, Sectors, SiteRule, Skin, Spare
 from psdt_planner.protocol import Margin as ProtocolMargin
 from psdt_planner.shapes import Contour, RoiKind, Shape
 from psdt_planner.structures import (
     Cut,
     Margin,
-    Part,
     away_from,
     below_skin,
     body_around,
@@ -76,11 +76,13 @@ class TargetMaker:
         ct: the planning CT, in HU.
         organs: contoured on it.
         protocol: the clinical tables.
+        vertebrae: by landmarks on it; None where there are none.
     """
 
     ct: Volume
     organs: tuple[Organ, ...]
     protocol: Protocol
+    vertebrae: Vertebrae | None = None
 
     def made(self, lesion: str, site: str, gtv: Shape, widening_mm: float) -> Targets:
         """The targets of a lesion from its GTV.
@@ -149,13 +151,14 @@ class TargetMaker:
     def _by_sectors(
         self, lesion: str, gtv: Shape, grown: Shape, rule: Sectors, words: str
     ) -> tuple[Shape, str, tuple[Finding, ...]]:
-        contoured: dict[Part, Shape] = {}
+        known, said = self.vertebrae.near(lesion, gtv) if self.vertebrae else ({}, ())
         for organ in self.organs:
             part, rings = part_of(organ.name), _at_slices(organ.contours, gtv.grid, self.ct.grid)
             if part is not None and rings:
-                contoured[part] = shape_of(organ.contours, self.ct.grid)
-        found = spine_ctv(gtv, contoured, rule)
-        findings = []
+                # What somebody drew goes before what landmarks tell.
+                known[part] = shape_of(organ.contours, self.ct.grid)
+        found = spine_ctv(gtv, known, rule)
+        findings = list(said)
         if found.swapped:
             message = (
                 f"Left and right sectors of {', '.join(found.swapped)} lie the wrong way round: they were not used."
@@ -170,7 +173,7 @@ class TargetMaker:
         findings.append(Finding("ctv-from-sectors", Level.INFO, message, Who.PERSON, lesion=lesion))
         if found.missing:
             asked = ", ".join(map(str, found.missing))
-            message = f"The rule for the CTV of {lesion} asks for {asked} as well, which nobody contoured."
+            message = f"The rule for the CTV of {lesion} asks for {asked} as well, which nobody contoured or marked."
             findings.append(Finding("ctv-sectors-incomplete", Level.WARN, message, Who.PERSON, lesion=lesion))
         return united([grown, found.shape]), f"{words}, with {added}", tuple(findings)
 

@@ -22,6 +22,7 @@ from psdt_planner.planning.lesion import LesionPlanner, excluded, unplanned
 from psdt_planner.planning.merging import merged
 from psdt_planner.planning.relations import among_targets, meetings
 from psdt_planner.planning.types import DESCRIPTION, LABEL, Exclusion, LesionStatus, Plan, PlannedLesion, PlanStatus
+from psdt_planner.planning.vertebrae import about_landmarks
 from psdt_planner.protocol import Protocol
 from psdt_planner.registration import (
     CaseRegistration,
@@ -164,7 +165,12 @@ def _between(exam: Exam, ct: Volume, protocol: Protocol, lesions: tuple[PlannedL
         among = among_targets(lesions, ct.grid)
     lesions = with_composites(lesions, among, protocol)
     relations = (*(one for lesion in lesions for one in lesion.to_organs), *among)
-    findings = (*merges, *meetings(lesions, among), *about_names(exam.organs, protocol))
+    findings = (
+        *merges,
+        *meetings(lesions, among),
+        *about_names(exam.organs, protocol),
+        *about_landmarks(exam.landmarks),
+    )
     return _Between(lesions, relations, findings)
 
 

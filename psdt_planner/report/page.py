@@ -171,6 +171,9 @@ def _inputs(exam: Exam) -> Iterator[InputRow]:
     for uid in dict.fromkeys(organ.source_uid for organ in exam.organs):
         names = ", ".join(organ.name for organ in exam.organs if organ.source_uid == uid)
         yield InputRow("organs", f"{names}; screened by distance, their dose was not computed", uid)
+    for uid in dict.fromkeys(landmark.source_uid for landmark in exam.landmarks):
+        names = ", ".join(landmark.name for landmark in exam.landmarks if landmark.source_uid == uid)
+        yield InputRow("landmarks", names, uid)
     for volume in exam.earlier_cts:
         yield _series("earlier CT", volume)
     for course in exam.courses:

@@ -101,10 +101,17 @@ def bone_around(gtv: Shape, ct: Volume, lattice: Grid) -> Field:
     crop = _crop(ct, lattice)
     core = along_axes(gtv.field, gtv.grid, crop.grid, outside=float(BEYOND)) > 0
     bone = _bones(crop.array > BONE_HU, core, crop.grid)
-    # Where dense voxels meet others, the CT's own numbers say where the surface runs; elsewhere it is half-way.
-    dense = np.clip((crop.array - BONE_HU) / HU_STEP, -1.0, 1.0)
-    level = np.where(bone, np.where(dense > 0, dense, 0.5), np.where(dense < 0, dense, -0.5)).astype(np.float32)
-    return along_axes(level, crop.grid, lattice, outside=float(BEYOND))
+    return along_axes(bone_level(crop.array, bone), crop.grid, lattice, outside=float(BEYOND))
+
+
+def bone_level(hu: Field, bone: Mask) -> Field:
+    """A field that is positive in bone, from HU and a mask of one shape.
+
+    Where dense voxels meet others, the CT's own numbers say where the surface runs; elsewhere it is half-way.
+    """
+    dense = np.clip((hu - BONE_HU) / HU_STEP, -1.0, 1.0)
+    level = np.where(bone, np.where(dense > 0, dense, 0.5), np.where(dense < 0, dense, -0.5))
+    return np.asarray(level, dtype=np.float32)
 
 
 def _crop(ct: Volume, lattice: Grid) -> Volume:
@@ -130,13 +137,13 @@ def _bones(dense: Mask, core: Mask, grid: Grid) -> Mask:
         meets = all(part.start <= last and part.stop > first for part, (first, last) in zip(box, ends, strict=True))
         if sizes[n] < least or not meets:
             continue
-        bone = _filled(_closed(labels[box] == n, grid), grid)
+        bone = filled(closed(labels[box] == n, grid), grid)
         if np.count_nonzero(bone & core[box]) >= LEAST_SHARE * np.count_nonzero(core):
             bones[box] |= bone
     return bones
 
 
-def _closed(bone: Mask, grid: Grid) -> Mask:
+def closed(bone: Mask, grid: Grid) -> Mask:
     """With every gap closed that a ball of `CLOSING_MM` cannot pass."""
     spacing = grid.spacing_kji_mm
     pad = [int(np.ceil(CLOSING_MM / step)) + 1 for step in spacing]
@@ -146,12 +153,14 @@ def _closed(bone: Mask, grid: Grid) -> Mask:
     return np.asarray(closed[tuple(slice(n, -n) for n in pad)])
 
 
-def _filled(bone: Mask, grid: Grid) -> Mask:
-    """With every hole filled that a slice of bone encloses, up to the size of marrow."""
+def filled(bone: Mask, grid: Grid, *, canal: Mask | None = None) -> Mask:
+    """With every hole filled that a slice of bone encloses, up to the size of marrow, but those that hold a canal."""
     within_slices = np.zeros((3, 3, 3), dtype=bool)
     within_slices[1] = ndimage.generate_binary_structure(2, 1)
     holes, count = ndimage.label(~np.pad(bone, ((0, 0), (1, 1), (1, 1))), within_slices)
     marrow = np.bincount(holes.ravel(), minlength=count + 1) * np.prod(grid.spacing_ji_mm) <= MARROW_MM2
     marrow[0] = True
     marrow[holes[:, 0, 0]] = False
+    if canal is not None:
+        marrow[np.unique(holes[:, 1:-1, 1:-1][canal & ~bone])] = False
     return np.asarray(marrow[holes][:, 1:-1, 1:-1])

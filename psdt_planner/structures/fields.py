@@ -16,6 +16,9 @@ from psdt_planner.shapes import Shape
 Field = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
+MANY_POINTS, COARSE_MM = 1_000_000, 0.8
+"""From so many points on a lattice of united shapes becomes coarser, and up to which step."""
+
 BEYOND = np.float32(-1.0)
 """The field where a lattice ends: outside."""
 
@@ -75,9 +78,24 @@ def volume_ml(inside: Mask, lattice: Grid) -> float:
 
 
 def united(shapes: Sequence[Shape]) -> Shape:
-    """What any of the shapes holds, on the first one's lattice, widened to hold the others."""
-    lattice = _widened(shapes[0].grid, np.concatenate([grid_corners_mm(shape.grid) for shape in shapes]))
+    """What any of the shapes holds, on the first one's lattice, widened to hold the others.
+
+    A lattice of more than `MANY_POINTS` becomes coarser, up to `COARSE_MM`: a small lesion's would be too fine for all
+    of its vertebra.
+    """
+    lattice = _no_finer(_widened(shapes[0].grid, np.concatenate([grid_corners_mm(shape.grid) for shape in shapes])))
     return Shape(lattice, np.max([on_lattice(shape, lattice) for shape in shapes], axis=0))
+
+
+def _no_finer(lattice: Grid) -> Grid:
+    """The lattice with longer steps from its first point on, where it has more than `MANY_POINTS`."""
+    longer = min(COARSE_MM / max(lattice.spacing_kji_mm), float(np.cbrt(np.prod(lattice.shape) / MANY_POINTS)))
+    if longer <= 1.0:
+        return lattice
+    matrix = lattice.mm_from_kji
+    matrix[:3, :3] *= longer
+    k, j, i = (int(np.ceil((count - 1) / longer)) + 1 for count in lattice.shape)
+    return Grid.regular(matrix, (k, j, i), lattice.frame)
 
 
 def _widened(lattice: Grid, points_mm: NDArray[np.float64]) -> Grid:

@@ -231,6 +231,32 @@ def test_an_organ_on_a_feet_first_ct_names_the_slice_of_the_grid(tmp_path: Path)
     assert ct.grid.slice_origins_mm[contour.slice_index, 2] == pytest.approx(32.5)
 
 
+def test_points_on_the_planning_ct_are_landmarks_wherever_they_lie(tmp_path: Path) -> None:
+    at = [(-18.25, -25.5, 43.1)], [(-10.0, -20.0, 45.0)]
+    structures = structure_set(
+        [roi(4, "VB_L4_Pt_Top", at[:1], kind="POINT"), roi(3, "ISO", at, kind="POINT"), roi(9, "VB_L4_Pt_Low", [])]
+    )
+    intake = read(tmp_path, ct_images(), structures)
+    assert found(intake, "organ", "rtstruct", "roi") == []
+    assert [(one.name, one.number, one.source_uid) for one in intake.exam.landmarks] == [
+        ("ISO", 3, uid("rtss", 0)),
+        ("VB_L4_Pt_Top", 4, uid("rtss", 0)),
+    ]
+    np.testing.assert_allclose(intake.exam.landmarks[0].points_mm, np.concatenate(at))
+    np.testing.assert_allclose(intake.exam.landmarks[1].points_mm, at[0])
+    assert [organ.name for organ in intake.exam.organs] == ["VB_L4_Pt_Low"], "without a point it is no landmark"
+
+
+def test_rings_among_points_make_an_organ(tmp_path: Path) -> None:
+    structures = structure_set([roi(1, "Rectum", [square((-18, -25), 1.5, 45.0)])])
+    point = item(ContourGeometricType="POINT", NumberOfContourPoints=1, ContourData=["-18.0", "-25.0", "45.0"])
+    structures.ROIContourSequence[0].ContourSequence.append(point)
+    intake = read(tmp_path, ct_images(), structures)
+    assert intake.exam.landmarks == ()
+    assert [len(organ.contours) for organ in intake.exam.organs] == [1]
+    assert [one.code for one in found(intake, "organ")] == ["organ-plane-unmatched"]
+
+
 def test_organ_contours_off_the_slices_are_counted_and_left_out(tmp_path: Path) -> None:
     rings = [square((-18, -25), 1.5, 45.0), square((-18, -25), 1.5, 46.3), square((-18, -25), 1.5, 90.0)]
     intake = read(tmp_path, ct_images(), structure_set([roi(1, "Rectum", rings)]))
