@@ -26,6 +26,9 @@ NAME = "index"
 """Of the lock under which rows are entered, and in the name of the table of revisions."""
 
 
+UIDS_IN_A_QUERY = 1000
+
+
 class Base(DeclarativeBase):
     """The tables of the index."""
 
@@ -155,6 +158,16 @@ class Index:
         with Session(self._engine) as session:
             row = session.scalar(query)
             return None if row is None else _change(row)
+
+    def quarantined(self, sop_instance_uids: Sequence[str]) -> list[str]:
+        """The keys of what came with other bytes under UIDs."""
+        keys: list[str] = []
+        with Session(self._engine) as session:
+            for start in range(0, len(sop_instance_uids), UIDS_IN_A_QUERY):
+                few = sop_instance_uids[start : start + UIDS_IN_A_QUERY]
+                query = select(Instance.key).where(Instance.sop_instance_uid.in_(few), Instance.quarantined.is_(True))
+                keys += session.scalars(query)
+        return keys
 
     def received_at_s(self, key: str) -> float | None:
         """When the object of a key was received, POSIX time; None where it has no row."""

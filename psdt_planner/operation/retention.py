@@ -1,4 +1,5 @@
-"""What is removed when a case has long come to its end: its objects and its plans, never its events.
+"""What is removed when a case has long come to its end: its objects, those that came with other bytes under their UIDs
+among them, its plans, and the receipts of its destination; never its events.
 
 The casebook hears of it first, so that an object that comes again afterwards is news, and so that nothing is removed of
 a case that a person reopens in the same moment. A run that was cut short is finished by the next one.
@@ -11,10 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dicom_nodes.commitment import receipts_of
 from dicom_nodes.index import Index
 from dicom_nodes.removal import set_aside, settle
 from dicom_nodes.storage import Storage
-from psdt_planner.case import Case, Item, Removed, State
+from psdt_planner.case import Asked, Case, Item, Removed, State
 from psdt_planner.casebook import Casebook
 from psdt_planner.errors import CaseStateError
 
@@ -27,7 +29,7 @@ class Removal:
 
     Attributes:
         since_s: when it came into its state, POSIX time.
-        items: the objects, quarantine not among them.
+        items: the objects, those in quarantine not among them.
     """
 
     case_id: str
@@ -52,7 +54,7 @@ def carry_out(
 
     Files of objects are set aside first, and removed by the next run (`dicom_nodes.removal`).
     """
-    done = []
+    done, receipts = [], receipts_of(storage.root)
     for removal in removals:
         try:
             casebook.append(removal.case_id, Removed(now_s, len(removal.items)))
@@ -61,7 +63,11 @@ def carry_out(
         done.append(removal)
     for case in casebook.cases():  # those of runs that were cut short among them
         if case.gone and case.state in {State.SENT, State.DISCARDED}:
-            set_aside(storage, index, [item.key for item in case.gone.values()], before_s=case.removed_at_s)
+            keys = [*(item.key for item in case.gone.values()), *index.quarantined(list(case.gone))]
+            set_aside(storage, index, keys, before_s=case.removed_at_s)
             shutil.rmtree(plans / case.id, ignore_errors=True)
+            for event in casebook.history(case.id):
+                if isinstance(event, Asked):
+                    receipts.forget(event.transaction_uid)
     settle(storage, index, now_s)
     return tuple(done)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from dicom_nodes.commitment import Answer, Receipts, receipts_of
 from dicom_nodes.removal import FOLDER, GRACE_S, set_aside, settle
 from dicom_nodes.storage import Kept, Outcome
 from psdt_planner.case import State
 from psdt_planner.operation import carry_out, removable
 from psdt_planner.worker import discard, release, reopen
+from psdt_planner.worker.confirmation import Word
 from tests.cases.stories import STORIES, in_state
 from tests.cases.test_worker import START_S, House, Outside
-from tests.nodes.objects import make, write, write_set
+from tests.nodes.objects import make, uid_of, write, write_set
 
 DAY_S = 86400.0
 KEEP = {State.SENT: 30.0, State.DISCARDED: 7.0}
@@ -86,6 +90,60 @@ def test_a_discarded_case_goes_too(house: House, tmp_path: Path) -> None:
     discard(house.casebook, other.id, "A. Person", "no", START_S + 70)
     assert retain(house, START_S + 8 * DAY_S) == 1
     assert len(list(house.storage.every_key())) == 5, "those of the other patient"
+    house.close()
+
+
+def test_other_bytes_under_the_uids_of_a_case_go_with_it(house: House, tmp_path: Path) -> None:
+    changed = make("CT", 1)
+    changed.PatientSex = "O"
+    house.receive([write(changed, tmp_path / "other")], START_S + 70)
+    house.until_idle(START_S + 70)
+    discard(house.casebook, house.case.id, "A. Person", "no", START_S + 80)
+    assert [key.split("/")[0] for key in house.storage.every_key()] == [*["objects"] * 5, "quarantine"]
+    assert retain(house, time.time() + 8 * DAY_S) == 1
+    assert list(house.storage.every_key()) == []
+    assert house.index.count() == 0
+    assert list((house.folder / "storage" / FOLDER).iterdir()) == []
+    house.close()
+
+
+@dataclass
+class Archive:
+    """A destination that commits to everything, and whose receipts lie where the node keeps them."""
+
+    receipts: Receipts
+    how: str = "commitment"
+    wait_s: float = 60.0
+    asked: list[str] = field(default_factory=list)
+
+    def ask(self, transaction_uid: str, paths: Sequence[Path]) -> Word:
+        uids = [uid_of(path) for path in paths]
+        self.asked.append(transaction_uid)
+        self.receipts.ask(transaction_uid)
+        self.receipts.keep(Answer(transaction_uid, tuple(uids)))
+        return Word(kept=dict.fromkeys(uids, "storage commitment"))
+
+    def heard(self, transaction_uid: str) -> None:
+        return None
+
+
+def test_receipts_go_with_the_case_that_asked_for_them(tmp_path: Path) -> None:
+    house = House.build(tmp_path, Outside())
+    receipts = receipts_of(house.storage.root)
+    house.worker._confirmation = archive = Archive(receipts)
+    receipts.ask("1.2.3")
+    house.receive(write_set(tmp_path / "in", slices=2), START_S)
+    house.until_idle(START_S + 60)
+    release(house.casebook, house.case.id, "A. Person", START_S + 60)
+    house.until_idle(START_S + 60)
+    assert house.case.state is State.SENT
+    (transaction,) = archive.asked
+    assert retain(house, START_S + 60 + 29 * DAY_S) == 0
+    assert receipts.find(transaction) is not None
+    assert retain(house, START_S + 60 + 31 * DAY_S) == 1
+    assert not receipts.is_asked(transaction)
+    assert receipts.find(transaction) is None
+    assert receipts.is_asked("1.2.3"), "that of a case that is open"
     house.close()
 
 
