@@ -24,7 +24,7 @@ from dicom_nodes.config import NodeConfig
 from dicom_nodes.errors import ConfigurationError
 from dicom_nodes.index import Index
 from dicom_nodes.notices import Refused, tell
-from dicom_nodes.reception import Announced, Reception, Sender
+from dicom_nodes.reception import Announced, Label, Reception, Sender, no_label
 from dicom_nodes.server import Server
 from dicom_nodes.services import STORAGE_CLASSES, TRANSFER_SYNTAXES, VERIFICATION
 from dicom_nodes.storage import Storage
@@ -37,6 +37,7 @@ class Listener:
 
     Args:
         clock: POSIX time, for the time of receipt.
+        label: what the lines of the log about an object have beside its UIDs.
         relieve: serve associations that store in a loop of our own; otherwise pynetdicom's does.
     """
 
@@ -47,12 +48,13 @@ class Listener:
         index: Index,
         clock: Callable[[], float],
         *,
+        label: Label = no_label,
         relieve: bool = True,
     ) -> None:
         self._config = config
         self._storage = storage
         self._index = index
-        self._reception = Reception(config, storage, index, clock)
+        self._reception = Reception(config, storage, index, clock, label)
         self._commitment = CommitmentProvider(config, storage, index)
         self._relieve = relieve
         self._held = ExitStack()
@@ -174,11 +176,11 @@ def _end(associations: Sequence[Association]) -> None:
 
 
 @contextmanager
-def open_listener(config: NodeConfig, clock: Callable[[], float]) -> Iterator[Listener]:
+def open_listener(config: NodeConfig, clock: Callable[[], float], label: Label = no_label) -> Iterator[Listener]:
     """A running listener on the storage folder and the index of a configuration; it is stopped at the end."""
     index = Index(config.index)
     try:
-        with Listener(config, Storage(config.storage), index, clock) as listener:
+        with Listener(config, Storage(config.storage), index, clock, label=label) as listener:
             yield listener
     finally:
         index.close()

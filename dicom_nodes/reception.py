@@ -7,7 +7,7 @@ pieces are written as they come, and only the attributes up to (0020,0052) are l
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -42,18 +42,34 @@ class Announced:
     sender: Sender
 
 
+Label = Callable[[Header], Mapping[str, str]]
+"""Gives keys and values that the log has beside an object, to find what belongs to it later; without patient data."""
+
+SERIES_REMEMBERED = 1000
+
+
+def no_label(_header: Header) -> Mapping[str, str]:
+    """Nothing beside the UIDs."""
+    return {}
+
+
 class Reception:
     """Takes objects into the storage and the index. Safe to use from many threads.
 
     Args:
         clock: POSIX time, for the time of receipt.
+        label: for the lines of the log.
     """
 
-    def __init__(self, config: NodeConfig, storage: Storage, index: Index, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, config: NodeConfig, storage: Storage, index: Index, clock: Callable[[], float], label: Label = no_label
+    ) -> None:
         self.config = config
         self.storage = storage
         self.index = index
         self.clock = clock
+        self.label = label
+        self._told: set[str] = set()
 
     def begin(self, announced: Announced) -> Arrival:
         """The arrival of one object: to be written to, then finished or given up."""
@@ -75,6 +91,17 @@ class Reception:
             return statuses.OTHER_BYTES, "other bytes are held under this UID"
         return statuses.SUCCESS, kept.outcome.value
 
+    def tell_series(self, header: Header, sender: Sender) -> None:
+        """Log that a series comes in: once, not for each of its objects."""
+        series = header.series_instance_uid
+        if series in self._told:
+            return
+        if len(self._told) >= SERIES_REMEMBERED:
+            self._told.clear()
+        self._told.add(series)
+        uids = {"study": header.study_instance_uid, "series": series}
+        log.info("series comes in", **uids, modality=header.modality, **vars(sender), **self.label(header))
+
 
 class Arrival:
     """One object while it comes in. Whatever goes wrong is kept as the answer; what still comes is then let pass."""
@@ -84,6 +111,7 @@ class Arrival:
         self._announced = announced
         self._draft: Draft | None = None
         self._header: Header | None = None
+        self._label: Mapping[str, str] = {}
         self._answer = self._guarded(self._begin)
 
     def write(self, piece: bytes | memoryview) -> None:
@@ -99,7 +127,7 @@ class Arrival:
         note = log.debug if status is statuses.SUCCESS else log.error
         uid = self._announced.sop_instance_uid
         uid = uid if is_uid(uid) else "malformed"  # what else stands there may be anything
-        note("object", uid=uid, status=f"{status.code:04X}", answer=status.name, reason=reason)
+        note("object", uid=uid, status=f"{status.code:04X}", answer=status.name, reason=reason, **self._label)
         sender = self._announced.sender
         tell(Answered(sender.calling, sender.address, status.code, self._header, status is statuses.OTHER_BYTES))
         return status
@@ -128,9 +156,16 @@ class Arrival:
             return statuses.CANNOT_UNDERSTAND, error.message
         except IncompleteObjectError as error:
             return statuses.MISMATCH, error.message
+        self._label = self._reception.label(header)
         if (header.sop_instance_uid, header.sop_class_uid) != (said.sop_instance_uid, said.sop_class_uid):
             return statuses.MISMATCH, "the UIDs of the data set are not those of the request"
-        return self._reception.keep(header, self._draft)
+        status, reason = self._reception.keep(header, self._draft)
+        if status is statuses.OTHER_BYTES:  # it belongs to what the first one belongs to, whatever it says itself
+            first = self._reception.index.find(header.sop_instance_uid)
+            self._label = self._reception.label(header if first is None else first.header)
+        else:
+            self._reception.tell_series(header, said.sender)
+        return status, reason
 
     def _guarded(self, step: Callable[[], tuple[Status, str] | None]) -> tuple[Status, str] | None:
         """What a step answers; whatever goes wrong in it, the sender must hear that the object is not ours."""

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +19,7 @@ import typer
 from dicom_nodes.headers import read_file_header, read_file_manufacturer
 from dicom_nodes.listener import open_listener
 from dicom_nodes.query import echo
+from dicom_nodes.reception import Label
 from dicom_nodes.sender import Sent
 from dicom_nodes.statuses import Meaning
 from psdt_planner.casebook import Casebook
@@ -28,7 +29,7 @@ from psdt_planner.cli.errors import Exit
 from psdt_planner.cli.operate import operated
 from psdt_planner.dicom.identity import MANUFACTURER
 from psdt_planner.errors import InputError
-from psdt_planner.worker import Config, deliverer, load_config, may_leave, open_worker
+from psdt_planner.worker import Config, case_of, deliverer, load_config, may_leave, open_worker
 
 
 def serve_command(config: ConfigFile = DEFAULT_CONFIG) -> None:
@@ -71,12 +72,19 @@ def _run(config: Config, *, listening: bool, working: bool) -> None:
             running.callback(worker.close)
         running.enter_context(operated(config, worker, listening=listening))
         if listening:
-            listener = running.enter_context(open_listener(config.node, time.time))
+            listener = running.enter_context(open_listener(config.node, time.time, _label(config)))
             out.print(f"{config.node.ae_title} listens on {config.node.host}:{listener.port}", soft_wrap=True)
         if worker is not None:
             worker.run(stop, time.time)
         else:
             stop.wait()
+
+
+def _label(config: Config) -> Label:
+    """Lets the listener's lines name the case that an object belongs to, before the case has heard of it."""
+    with closing(Casebook(config.worker.casebook)) as casebook:
+        salt = casebook.salt
+    return lambda header: {"case": case_of(salt, header)}
 
 
 def _log_lines() -> None:

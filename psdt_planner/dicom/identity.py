@@ -117,6 +117,19 @@ def one_series(headers: Sequence[Dataset]) -> Dataset:
     return first
 
 
+def begun(sop_class: UID, ct: Dataset, rule: CharacterSet, texts: Iterable[str] = ()) -> Dataset:
+    """A new object of ours in the planning CT's study: its class, its character set, its patient and study.
+
+    Raises:
+        ConfigurationError: as `choose_character_set`.
+    """
+    dataset = Dataset()
+    dataset.SOPClassUID = sop_class
+    choose_character_set(dataset, ct, texts, rule)
+    copy_patient_and_study(dataset, ct)
+    return dataset
+
+
 def copy_patient_and_study(dataset: Dataset, ct: Dataset) -> None:
     """Patient and study as the planning CT has them; type 2 attributes empty where it has none."""
     dataset.StudyInstanceUID = attributes.text(ct, "StudyInstanceUID")

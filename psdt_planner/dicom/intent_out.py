@@ -53,11 +53,7 @@ def write_intent(
         ReadBackError: the bytes do not say the proposals.
     """
     checked(targets)
-    ct = identity.one_series(ct_headers)
-    dataset = Dataset()
-    dataset.SOPClassUID = RTPhysicianIntentStorage
-    identity.choose_character_set(dataset, ct, (), character_set)
-    identity.copy_patient_and_study(dataset, ct)
+    dataset = identity.begun(RTPhysicianIntentStorage, identity.one_series(ct_headers), character_set)
     identity.describe_series(
         dataset, stamp, modality="RTINTENT", number=SERIES_NUMBER, description="psdt PROPOSAL physician intent"
     )

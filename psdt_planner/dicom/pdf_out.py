@@ -41,10 +41,7 @@ def write_pdf(
     if "PROPOSAL" not in title:
         raise FaultError(f"the title {title!r} does not say PROPOSAL")
     ct = identity.one_series(ct_headers)
-    dataset = Dataset()
-    dataset.SOPClassUID = EncapsulatedPDFStorage
-    identity.choose_character_set(dataset, ct, (title,), character_set)
-    identity.copy_patient_and_study(dataset, ct)
+    dataset = identity.begun(EncapsulatedPDFStorage, ct, character_set, (title,))
     description = "psdt PROPOSAL report"
     identity.describe_series(dataset, stamp, modality="DOC", number=SERIES_NUMBER, description=description)
     dataset.ConversionType = "WSD"

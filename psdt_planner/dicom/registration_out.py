@@ -93,10 +93,7 @@ def write_registration(
     ct = identity.one_series(ct_headers)
     ct_images = [ReferredImage.of(header) for header in ct_headers]
     _check(ct_from_mr, ct_images[0], mr_images)
-    dataset = Dataset()
-    dataset.SOPClassUID = SpatialRegistrationStorage
-    identity.choose_character_set(dataset, ct, (), character_set)
-    identity.copy_patient_and_study(dataset, ct)
+    dataset = identity.begun(SpatialRegistrationStorage, ct, character_set)
     identity.copy_frame_of_reference(dataset, ct)
     description = "psdt registration MR to CT"
     identity.describe_series(dataset, stamp, modality="REG", number=SERIES_NUMBER, description=description)

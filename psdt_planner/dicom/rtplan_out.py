@@ -46,10 +46,7 @@ def write_plan(
     """
     checked(targets)
     ct = identity.one_series(ct_headers)
-    dataset = Dataset()
-    dataset.SOPClassUID = RTPlanStorage
-    identity.choose_character_set(dataset, ct, (), character_set)
-    identity.copy_patient_and_study(dataset, ct)
+    dataset = identity.begun(RTPlanStorage, ct, character_set)
     identity.copy_frame_of_reference(dataset, ct)
     identity.describe_series(
         dataset, stamp, modality="RTPLAN", number=SERIES_NUMBER, description="psdt PROPOSAL without beams"

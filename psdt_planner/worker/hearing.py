@@ -22,6 +22,13 @@ ReadFacts = Callable[[Path, bytes], Facts]
 """Reads what an object says about where it belongs; the bytes are the casebook's salt."""
 
 
+def case_of(salt: bytes, header: Header) -> str:
+    """The id of the case that an object belongs to: that of its patient; of its study where it names no patient."""
+    if not header.patient_id:
+        return case_id(salt, "study", header.study_instance_uid)
+    return case_id(salt, "patient", header.issuer_of_patient_id, header.patient_id)
+
+
 class Hearing:
     """Hears what came into one storage, for the cases of one casebook.
 
@@ -78,9 +85,7 @@ class Hearing:
         if change.quarantined:
             first = self._index.find(header.sop_instance_uid)
             header = header if first is None else first.header
-        if not header.patient_id:
-            return case_id(self._casebook.salt, "study", header.study_instance_uid)
-        return case_id(self._casebook.salt, "patient", header.issuer_of_patient_id, header.patient_id)
+        return case_of(self._casebook.salt, header)
 
     def _item(self, change: Change) -> Item:
         header = change.header

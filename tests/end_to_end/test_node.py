@@ -6,7 +6,6 @@ import json
 import random
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,52 +13,20 @@ from pathlib import Path
 import pytest
 
 from fixtures.patient import PatientSpec, write_patient
-from tests.network import answers, free_port, storescu, wait_until
+from tests.network import answers, storescu, wait_until
 from tests.orthanc import Orthanc, start_orthanc
+from tests.service import configure, psdt, serving
 
 pytestmark = pytest.mark.peer
 
-PSDT = Path(sys.executable).with_name("psdt")
-
 
 @contextmanager
-def serving(folder: Path, orthanc: Orthanc) -> Iterator[tuple[Path, int]]:
+def sending_to(folder: Path, orthanc: Orthanc) -> Iterator[tuple[Path, int]]:
     """``psdt serve`` on a free port with Orthanc as the planning system; gives its configuration and port."""
-    config, port = folder / "psdt.toml", free_port()
-    config.write_text(
-        f"""
-        [node]
-        ae_title = "PSDT"
-        port = {port}
-        storage = "storage"
-        index = "sqlite:///index.sqlite"
-        senders = ["STORESCU"]
-        limits = {{ reserve_mb = 10 }}
-        [peers.tps]
-        host = "127.0.0.1"
-        port = {orthanc.dicom_port}
-        ae_title = "{orthanc.aet}"
-        [worker]
-        casebook = "sqlite:///casebook.sqlite"
-        folder = "cases"
-        destination = "tps"
-        quiet_s = 3
-        """
-    )
-    with (folder / "serve.log").open("wb") as log:
-        process = subprocess.Popen([PSDT, "serve", "--config", config], stdout=log, stderr=log)
-        try:
-            wait_until(lambda: answers(port), 60)
-            assert psdt(config, "echo", "tps").returncode == 0
-            yield config, port
-        finally:
-            process.terminate()
-            assert process.wait(30) == 0
-
-
-def psdt(config: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [PSDT, *words, "--config", config]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env={"COLUMNS": "220"})
+    config, port = configure(folder, tps_port=orthanc.dicom_port, tps_ae_title=orthanc.aet, worker="quiet_s = 3")
+    with serving(config, lambda: answers(port)):
+        assert psdt(config, "echo", "tps").returncode == 0
+        yield config, port
 
 
 def state(config: Path) -> tuple[str, str]:
@@ -81,7 +48,7 @@ def test_shuffled_studies_over_four_associations_end_as_released_bytes_in_orthan
     write_patient(PatientSpec(seed=4, region="pelvis", size="small", lesions=3), tmp_path / "patient")
     files = sorted((tmp_path / "patient").rglob("*.dcm"))
     random.Random(5).shuffle(files)
-    with start_orthanc(tmp_path / "tps") as orthanc, serving(tmp_path, orthanc) as (config, port):
+    with start_orthanc(tmp_path / "tps") as orthanc, sending_to(tmp_path, orthanc) as (config, port):
         senders = [subprocess.Popen(storescu(files[n::4], port, "PSDT")) for n in range(4)]
         assert [sender.wait(120) for sender in senders] == [0, 0, 0, 0]
         wait_until(lambda: state(config)[1] in {"proposed", "held"}, 300)
@@ -89,7 +56,7 @@ def test_shuffled_studies_over_four_associations_end_as_released_bytes_in_orthan
         assert reached == "proposed", psdt(config, "case", case_id).stderr
         assert orthanc.instance_uids() == {}, "something left without a release"
 
-        pushed = psdt(config, "push", str(tmp_path / "cases"), "--to", "tps")
+        pushed = psdt(config, "push", str(tmp_path / "plans"), "--to", "tps")
         assert pushed.returncode == 1
         assert "psdt made proposal.dcm, registration.dcm, rtstruct.dcm" in pushed.stderr
         assert orthanc.instance_uids() == {}, "something left without a release"
@@ -100,7 +67,7 @@ def test_shuffled_studies_over_four_associations_end_as_released_bytes_in_orthan
         shown = psdt(config, "case", case_id).stdout
         assert "A. Reader" in shown
 
-        made = {path.name: path.read_bytes() for path in (tmp_path / "cases").rglob("*.dcm")}
+        made = {path.name: path.read_bytes() for path in (tmp_path / "plans").rglob("*.dcm")}
         assert set(made) == {"rtstruct.dcm", "registration.dcm", "proposal.dcm"}
         held = {dataset_bytes(orthanc.file(uid)) for uid in orthanc.instance_uids()}
         assert held == {dataset_bytes(data) for data in made.values()}
@@ -115,7 +82,7 @@ def test_the_log_names_no_patient(tmp_path: Path) -> None:
     write_patient(PatientSpec(seed=6, region="pelvis", size="tiny", lesions=2), tmp_path / "patient")
     truth = json.loads((tmp_path / "patient" / "truth.json").read_text())
     files = sorted((tmp_path / "patient").rglob("*.dcm"))
-    with start_orthanc(tmp_path / "tps") as orthanc, serving(tmp_path, orthanc) as (config, port):
+    with start_orthanc(tmp_path / "tps") as orthanc, sending_to(tmp_path, orthanc) as (config, port):
         assert subprocess.run(storescu(files, port, "PSDT"), check=False).returncode == 0
         wait_until(lambda: state(config)[1] in {"proposed", "held"}, 300)
     log = (tmp_path / "serve.log").read_text(encoding="utf-8")

@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+import structlog
 from pydicom import dcmread
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless, RLELossless
@@ -347,3 +348,26 @@ def test_logs_carry_no_patient(tmp_path: Path, node: Peer, capfd: pytest.Capture
 def test_every_status_that_the_node_returns_is_one_that_these_tests_saw() -> None:
     seen = {0x0000, 0x0110, 0x0117, 0xA700, 0xA900, 0xA901, 0xC000}
     assert {row.code for row in statuses.TABLE if row.returned_when} == seen
+
+
+def test_every_line_about_an_object_says_what_it_belongs_to(
+    tmp_path: Path, config: NodeConfig, storage: Storage, index: Index
+) -> None:
+    """A series is told once; an object in quarantine belongs to what the first one under its UID belongs to."""
+    files = write_set(tmp_path / "set", slices=2)
+    other = make("CT", 1, patient_id="ANOTHER")
+    with Listener(
+        config, storage, index, lambda: 0.0, label=lambda header: {"case": f"of-{header.patient_id}"}
+    ) as listener:
+        node = Peer(host="127.0.0.1", port=listener.port, ae_title="PSDT", timeout_s=10)
+        with structlog.testing.capture_logs() as logs:
+            for _ in range(2):
+                send(files, node, "SCANNER")
+            send([write(other, tmp_path / "other")], node, "SCANNER")
+    series = [line for line in logs if line["event"] == "series comes in"]
+    assert [(line["modality"], line["calling"], line["case"]) for line in series] == [
+        (kind, "SCANNER", f"of-{PATIENT_ID}") for kind in ("CT", "MR", "SEG")
+    ]
+    answered = [line for line in logs if line["event"] == "object"]
+    assert {line["case"] for line in answered} == {f"of-{PATIENT_ID}"}
+    assert answered[-1]["status"] == "A901"

@@ -2,83 +2,44 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from dicom_nodes.headers import read_file_header
 from psdt_planner.casebook import Casebook
 from psdt_planner.worker import hold, list_cases
 from tests.network import free_port, run_storescu, wait_until
 from tests.nodes.objects import PATIENT_ID, PATIENT_NAME, make, write_set
 from tests.operation.schema import validated
+from tests.service import configure, psdt, serving
 
-PSDT = Path(sys.executable).with_name("psdt")
-
-
-def configure(folder: Path) -> tuple[Path, int, int]:
-    config, port, status = folder / "psdt.toml", free_port(), free_port()
-    config.write_text(
-        f"""
-        [node]
-        ae_title = "PSDT"
-        port = {port}
-        storage = "storage"
-        index = "sqlite:///index.db"
-        senders = ["STORESCU"]
-        limits = {{ reserve_mb = 1 }}
-        [peers.tps]
-        host = "127.0.0.1"
-        port = 4242
-        ae_title = "TPS"
-        [worker]
-        casebook = "sqlite:///casebook.db"
-        folder = "plans"
-        destination = "tps"
-        required = ["planning-ct", "prior-dose"]
-        [operation]
-        status_port = {status}
-        audit = "audit.xml"
-        [operation.keep_days]
-        sent = 1
-        """
-    )
-    return config, port, status
+OPERATION = """
+[operation]
+status_port = {status}
+audit = "audit.xml"
+[operation.keep_days]
+sent = 1
+"""
 
 
-@contextmanager
-def serving(config: Path, status: int) -> Iterator[None]:
-    def well() -> bool:
-        try:
-            return urllib.request.urlopen(f"http://127.0.0.1:{status}/healthz", timeout=5).status == 200
-        except OSError:
-            return False
-
-    with config.with_name("serve.log").open("wb") as log:
-        process = subprocess.Popen([PSDT, "serve", "--config", config], stdout=log, stderr=log)
-        try:
-            wait_until(well, 60)
-            yield
-        finally:
-            process.terminate()
-            assert process.wait(30) == 0
-
-
-def psdt(config: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [PSDT, *words, "--config", config]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env={"COLUMNS": "220"})
+def is_well(status: int) -> bool:
+    """Whether the health page says so."""
+    try:
+        return bool(urllib.request.urlopen(f"http://127.0.0.1:{status}/healthz", timeout=5).status == 200)
+    except OSError:
+        return False
 
 
 @pytest.mark.peer
 def test_the_service_as_its_operator_sees_it(tmp_path: Path) -> None:
-    config, port, status = configure(tmp_path)
+    status = free_port()
+    required = 'required = ["planning-ct", "prior-dose"]'
+    config, port = configure(tmp_path, worker=required, more=OPERATION.format(status=status))
     book = Casebook(f"sqlite:///{tmp_path}/casebook.db")
     files = write_set(tmp_path / "in", slices=2)
-    with serving(config, status):
+    with serving(config, lambda: is_well(status)):
         assert run_storescu(files, port, "PSDT").returncode == 0
         assert run_storescu(files[:1], port, "PSDT", "STRANGER").returncode != 0
         wait_until(lambda: any(row.objects == 5 for row in list_cases(book)))
@@ -106,7 +67,11 @@ def test_the_service_as_its_operator_sees_it(tmp_path: Path) -> None:
         assert words in shown
     check_audit(tmp_path / "audit.xml")
     logged = (tmp_path / "serve.log").read_text(encoding="utf-8")
-    assert f"case={case.id}" in logged
+    life = [line for line in logged.splitlines() if f"case={case.id}" in line]
+    series = {read_file_header(file).series_instance_uid for file in files}
+    assert {line.split(" series=")[1].split()[0] for line in life[: len(series)]} == series, "from the first object on"
+    assert all('event="series comes in"' in line for line in life[: len(series)])
+    assert any("kind=Received" in line for line in life)
     family, given = PATIENT_NAME.split("^")
     for planted in (PATIENT_ID, family, given, str(make("CT", 1).PatientBirthDate)):
         assert planted not in logged + metrics + dry
