@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydicom import uid
 from pydicom.pixels.decoders.base import get_decoder
@@ -93,8 +94,12 @@ def peers(config: NodeConfig, destination: str, archive: str, now_s: float) -> I
         yield _peer(f"peer {name}", peer, config.ae_title, needs)
         if peer.tls is not None and peer.tls != config.tls:
             yield _certificate(f"certificate for {name}", peer.tls.certificate, now_s)
+        yield from _shown(f"certificate of {name}", peer, now_s)
     for name, other in config.web.items():
         yield _web_peer(f"peer {name}", other)
+        if other.certificate is not None:
+            yield _certificate(f"certificate for {name}", other.certificate, now_s)
+        yield from _shown(f"certificate of {name}", other, now_s)
 
 
 def _port(config: NodeConfig) -> Check:
@@ -199,6 +204,25 @@ def _certificate(what: str, path: Path, now_s: float) -> Check:
     return Check(what, stand, f"good for {days:.0f} days", "Renew it." if stand is Stand.WARN else "")
 
 
+def _shown(what: str, peer: Peer | WebPeer, now_s: float) -> Iterator[Check]:
+    """The certificate that a peer shows; nothing where it shows none that we accept, which the peer's check tells."""
+    try:
+        if isinstance(peer, WebPeer):
+            parts, context = urlsplit(peer.url), web.context_for(peer)
+            where, name = (str(parts.hostname), parts.port or 443), str(parts.hostname)
+        else:
+            context, name = tls.outgoing(peer) or (None, "")
+            where = (peer.host, peer.port)
+        if context is None:
+            return
+        days = tls.days_left_at(where, context, name, peer.timeout_s, now_s)
+    except (ConfigurationError, OSError):
+        return
+    stand = Stand.WARN if days < CERTIFICATE_WARNING_DAYS else Stand.GOOD
+    todo = "Ask for its renewal." if stand is Stand.WARN else ""
+    yield Check(what, stand, f"good for {days:.0f} days", todo, is_peer=True)
+
+
 def _needs(peer: Peer, *, is_destination: bool, is_archive: bool) -> dict[str, UID]:
     """The services that psdt will ask of a peer, by their names for a person."""
     needs: dict[str, UID] = {}
@@ -218,7 +242,8 @@ def _peer(what: str, peer: Peer, ae_title: str, needs: dict[str, UID]) -> Check:
         query.echo(peer, ae_title)
         refused = _refused(peer, ae_title, needs)
     except PeerError as error:
-        return Check(what, Stand.BAD, error.message, "Check host, port, both AE titles and TLS.", is_peer=True)
+        reason = tls.trouble(peer) or error.message
+        return Check(what, Stand.BAD, reason, "Check host, port, both AE titles and TLS.", is_peer=True)
     except ConfigurationError as error:
         return Check(what, Stand.BAD, error.message, error.todo or error.where)
     how = "TLS" if peer.tls is not None else "plain text"

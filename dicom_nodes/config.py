@@ -99,8 +99,9 @@ class WebPeer(Settings):
         user: with whose name the secret is given (HTTP Basic); empty where the secret is a bearer token.
         secret_env: environment variable that holds the secret.
         secret_file: file that holds it; nobody else may read it.
-        authorities: certificates of those whose signature under the server's counts, in PEM form; those that come with
-            Python where absent.
+        authorities: certificates of those whose signature under the server's counts, in PEM form; the public ones where
+            absent.
+        certificate, key: ours, for a server that asks for one; as for `Tls`.
         timeout_s: for the connection, and for each part of an answer.
         plain: it is spoken to by http, beyond this machine too.
         confirm: as for a `Peer`: "find" asks by QIDO-RS, "get" compares what WADO-RS gives back.
@@ -111,6 +112,8 @@ class WebPeer(Settings):
     secret_env: str = ""
     secret_file: Path | None = None
     authorities: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
     timeout_s: float = Field(default=30.0, gt=0)
     plain: bool = False
     confirm: Literal["none", "find", "get"] = "none"
@@ -124,6 +127,8 @@ class WebPeer(Settings):
             raise ValueError("url: no user or password here; write user and secret_env or secret_file")
         if parts.scheme == "http" and not self.plain and not is_loopback(parts.hostname):
             raise ValueError(f"no TLS with {parts.hostname}: write https, or plain = true")
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key belong together: write both, or none")
         return self
 
     @property
@@ -313,7 +318,7 @@ def _with_tls(peer: Peer, node: Tls | None, folder: Path) -> Peer:
 
 
 def _web_below(peer: WebPeer, folder: Path) -> WebPeer:
-    files = {"secret_file": peer.secret_file, "authorities": peer.authorities}
+    files = {name: getattr(peer, name) for name in ("secret_file", "authorities", "certificate", "key")}
     return peer.model_copy(update={name: path and folder / path for name, path in files.items()})
 
 

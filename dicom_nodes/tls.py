@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from dicom_nodes.config import Peer, Tls
+from dicom_nodes.config import Peer, Tls, WebPeer
 from dicom_nodes.errors import ConfigurationError
 
 SUITES_1_2 = "ECDHE+AESGCM"
@@ -33,7 +33,7 @@ def incoming(tls: Tls) -> ssl.SSLContext:
     Raises:
         ConfigurationError: a file is absent, no PEM, readable by others, or key and certificate do not belong together.
     """
-    return _context(ssl.PROTOCOL_TLS_SERVER, tls)
+    return _context(ssl.PROTOCOL_TLS_SERVER, tls.authorities, tls.certificate, tls.key)
 
 
 def outgoing(peer: Peer) -> tuple[ssl.SSLContext, str] | None:
@@ -46,24 +46,39 @@ def outgoing(peer: Peer) -> tuple[ssl.SSLContext, str] | None:
     """
     if peer.tls is None:
         return None
-    return _context(ssl.PROTOCOL_TLS_CLIENT, peer.tls), peer.tls_name or peer.host
+    tls = peer.tls
+    return _context(ssl.PROTOCOL_TLS_CLIENT, tls.authorities, tls.certificate, tls.key), peer.tls_name or peer.host
 
 
-def _context(protocol: ssl._SSLMethod, tls: Tls) -> ssl.SSLContext:
+def to_web(peer: WebPeer, public: Path) -> ssl.SSLContext:
+    """For https, by the same profile; a certificate is shown where the peer has one for us.
+
+    Args:
+        public: the authorities where the peer names none.
+
+    Raises:
+        ConfigurationError: as for ``incoming``.
+    """
+    return _context(ssl.PROTOCOL_TLS_CLIENT, peer.authorities or public, peer.certificate, peer.key)
+
+
+def _context(protocol: ssl._SSLMethod, authorities: Path, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(SUITES_1_2)
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     context.verify_mode = ssl.CERT_REQUIRED
-    _check_readers(tls.key)
+    if key is not None:
+        _check_readers(key)
     try:
-        context.load_verify_locations(tls.authorities)
-        context.load_cert_chain(tls.certificate, tls.key, lambda: os.environ.get(KEY_PASSWORD, ""))
+        context.load_verify_locations(authorities)
+        if certificate is not None:
+            context.load_cert_chain(certificate, key, lambda: os.environ.get(KEY_PASSWORD, ""))
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         reason = "no PEM, no password, or key and certificate do not belong together"
         if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
             reason = str(error.strerror)
-        where = ", ".join(str(path) for path in (tls.certificate, tls.key, tls.authorities))
+        where = ", ".join(str(path) for path in (certificate, key, authorities) if path is not None)
         raise ConfigurationError(f"TLS cannot be set up: {reason}", where=where, todo="See docs/it.md.") from error
     return context
 
@@ -89,6 +104,24 @@ def days_left(certificate: Path, now_s: float) -> float:
         return (_not_after_s(ssl.PEM_cert_to_DER_cert(text[text.index(ssl.PEM_HEADER) : end])) - now_s) / 86400
     except (OSError, ValueError, IndexError) as error:
         raise ConfigurationError("not a certificate in PEM form", where=str(certificate)) from error
+
+
+def days_left_at(where: tuple[str, int], context: ssl.SSLContext, name: str, timeout_s: float, now_s: float) -> float:
+    """How long the certificate that a peer shows is good for, as ``days_left``.
+
+    Args:
+        where: host and port.
+        name: that the certificate must carry.
+
+    Raises:
+        OSError: no connection, or no certificate that we accept.
+    """
+    with (
+        socket.create_connection(where, timeout=timeout_s) as plain,
+        context.wrap_socket(plain, server_hostname=name) as connection,
+    ):
+        shown = connection.getpeercert() or {}
+    return (ssl.cert_time_to_seconds(str(shown["notAfter"])) - now_s) / 86400
 
 
 @dataclass(frozen=True)
@@ -142,12 +175,19 @@ def trouble(peer: Peer) -> str:
             tls.recv(1)
     except TimeoutError as error:
         return "" if "read" in str(error) else "the peer does not answer the TLS handshake"
-    except ssl.SSLCertVerificationError as error:
-        return f"the peer's certificate is not accepted: {error.verify_message}"
-    except ssl.SSLError as error:
-        if error.reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"} or "EOF" in str(error):
-            return "the peer's port is not a TLS port"
-        return f"TLS failed: {(error.reason or 'no reason given').replace('_', ' ').lower()}"
     except OSError as error:
-        return f"no connection: {error.strerror or error}"
+        return in_words(error)
     return ""
+
+
+def in_words(error: OSError) -> str:
+    """Why a connection did not come about, or ended."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the peer's certificate is not accepted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        if error.reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}:
+            return "the peer's port is not a TLS port"
+        if "EOF" in str(error):
+            return "the peer closed the connection: it is not a TLS port, or our certificate is not accepted"
+        return f"TLS failed: {(error.reason or 'no reason given').replace('_', ' ').lower()}"
+    return f"no connection: {error.strerror or error}"

@@ -7,23 +7,30 @@ encoded anew on the way.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
+import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
-from dicomweb_client.session_utils import add_certs_to_session, create_session
+from dicomweb_client.session_utils import create_session
 from dicomweb_client.web import DICOMwebClient
 from pydicom import Dataset
+from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-from dicom_nodes import statuses
+from dicom_nodes import statuses, tls
 from dicom_nodes.config import WebPeer
 from dicom_nodes.errors import ConfigurationError, ObjectError, PeerError
 from dicom_nodes.headers import Header, read_file_header
 from dicom_nodes.sender import Sent
 from dicom_nodes.statuses import Meaning, Next
+
+for name in ("dicomweb_client", "retrying", "urllib3"):
+    logging.getLogger(name).setLevel(logging.CRITICAL)  # their lines quote queries; this package logs for itself
 
 log = structlog.get_logger(__name__)
 
@@ -70,6 +77,23 @@ def secret_of(peer: WebPeer) -> str:
         ) from error
 
 
+class _OurTls(HTTPAdapter):
+    """Connections over TLS as `dicom_nodes.tls` sets it up; requests' own would ask a terminal for a key's password."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **more: Any) -> None:
+        """As requests', with our context."""
+        super().init_poolmanager(*args, ssl_context=self._context, **more)
+
+
+def context_for(peer: WebPeer) -> ssl.SSLContext | None:
+    """How TLS is spoken with a peer; None for http. ``ConfigurationError`` where its files are not as they must be."""
+    return tls.to_web(peer, Path(DEFAULT_CA_BUNDLE_PATH)) if peer.url.startswith("https:") else None
+
+
 def _session(peer: WebPeer) -> Any:
     session, secret = create_session(), secret_of(peer)
     session.trust_env = False  # no proxy and no .netrc of the machine: the configuration says everything
@@ -77,8 +101,10 @@ def _session(peer: WebPeer) -> Any:
         session.auth = (peer.user, secret)
     elif secret:
         session.headers["Authorization"] = f"Bearer {secret}"
-    if peer.authorities is not None:
-        session = add_certs_to_session(session, ca_bundle=str(peer.authorities))
+    context = context_for(peer)
+    if context is not None:
+        session.mount("https://", _OurTls(context))
+        session.verify = str(peer.authorities or DEFAULT_CA_BUNDLE_PATH)
     return session
 
 
@@ -111,7 +137,7 @@ def _store_lot(lot: Mapping[Path, Header], peer: WebPeer) -> Iterator[Sent]:
         with _session(peer) as session:
             response = session.post(f"{peer.url}/studies", data=body, headers=headers, timeout=peer.timeout_s)
     except OSError as error:  # every error of requests is one
-        reason = f"the archive cannot be reached: {type(error).__name__}"
+        reason = f"the archive cannot be reached: {_in_words(error)}"
         log.warning("no answer to STOW-RS", peer=peer.url, reason=reason)
         for path, header in lot.items():
             yield Sent(path, header.sop_instance_uid, None, Meaning.FAILURE, Next.RETRY, reason)
@@ -215,6 +241,15 @@ def _parts(response: Response) -> Iterator[bytes]:
 def _peer_error(error: Exception, service: str, peer: WebPeer) -> PeerError:
     """An error of requests in words: its own text may quote a query, and with it a patient."""
     code = getattr(getattr(error, "response", None), "status_code", None)
-    text = str(error) if type(error) is ValueError else type(error).__name__
-    reason = f"HTTP {code}" if code else text
+    reason = f"HTTP {code}" if code else _in_words(error)
     return PeerError(f"{service} failed: {reason}", where=peer.name, todo="Check url, secret and certificate.")
+
+
+def _in_words(error: BaseException) -> str:
+    """What lies at the bottom of an error: TLS in its own words, else its kind only."""
+    below: object = error
+    while isinstance(below, BaseException):
+        if isinstance(below, ssl.SSLError):
+            return tls.in_words(below)
+        below = below.__cause__ or below.__context__ or next(iter(below.args), None)  # urllib3 wraps what it caught
+    return str(error) if type(error) is ValueError else type(error).__name__

@@ -31,10 +31,16 @@ from tests.peers import require_peer
 HOSPITAL, ELSEWHERE = trustme.CA(organization_name="Hospital"), trustme.CA(organization_name="Elsewhere")
 
 
-def files(folder: Path, signer: trustme.CA, trusted: trustme.CA = HOSPITAL, name: str = "127.0.0.1") -> Tls:
+def files(
+    folder: Path,
+    signer: trustme.CA,
+    trusted: trustme.CA = HOSPITAL,
+    name: str = "127.0.0.1",
+    not_after: dt.datetime | None = None,
+) -> Tls:
     """A key and a certificate for ``name`` that ``signer`` has signed, and the authority that its owner believes."""
     folder.mkdir()
-    made = signer.issue_cert(name)
+    made = signer.issue_cert(name, not_after=not_after)
     made.private_key_pem.write_to_path(folder / "key.pem")
     (folder / "key.pem").chmod(0o600)
     for blob in made.cert_chain_pems:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,14 +16,17 @@ from pathlib import Path
 
 import pytest
 
-from dicom_nodes import web
-from dicom_nodes.config import NodeConfig, WebPeer, node_config
+from dicom_nodes import checks, web
+from dicom_nodes.checks import Stand
+from dicom_nodes.config import NodeConfig, Tls, WebPeer, node_config
 from dicom_nodes.errors import ConfigurationError, PeerError
 from dicom_nodes.read_back import find_each, get_each
 from dicom_nodes.statuses import Meaning, Next
+from dicom_nodes.tls import incoming
 from dicom_nodes.web import find, retrieve, store_each
 from tests.network import free_port
 from tests.nodes.objects import PATIENT_ID, dataset_bytes, make, uid, uid_of, write
+from tests.nodes.test_tls import ELSEWHERE, HOSPITAL, files
 from tests.orthanc import start_orthanc
 
 
@@ -43,9 +49,9 @@ class Archive:
         return self
 
 
-@pytest.fixture
-def archive() -> Iterator[Archive]:
-    made = Archive()
+@contextmanager
+def serving(made: Archive, context: ssl.SSLContext | None = None) -> Iterator[Archive]:
+    """The archive on a port of its own, over TLS where there is a context."""
 
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
@@ -63,12 +69,20 @@ def archive() -> Iterator[Archive]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if context is not None:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         made.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield made
         server.shutdown()
         thread.join(5)
+
+
+@pytest.fixture
+def archive() -> Iterator[Archive]:
+    with serving(Archive()) as made:
+        yield made
 
 
 def outputs(folder: Path) -> list[Path]:
@@ -255,6 +269,7 @@ class TestConfiguration:
             ({"url": "https://h/", "prot": 1}, "peers.vna.prot: unknown key; the nearest known key is "),
             ({"url": "ftp://h/"}, "url: write https://HOST/PATH"),
             ({"url": "https://u:sesame@h/"}, "url: no user or password here"),
+            ({"url": "https://h/", "key": "a.key"}, "certificate and key belong together"),
             ({"url": "http://vna.hospital/"}, "no TLS with vna.hospital: write https, or plain = true"),
             ({"url": "https://h/", "confirm": "commitment"}, "peers.vna.confirm: Input should be"),
         ],
@@ -264,6 +279,80 @@ class TestConfiguration:
             configured(**peer)
         assert message in str(caught.value)
         assert "sesame" not in str(caught.value)
+
+
+class TestOverTls:
+    @pytest.fixture
+    def secure(self, tmp_path: Path) -> Iterator[Archive]:
+        """An archive that wants to see a certificate of the hospital's authority, and shows one."""
+        with serving(Archive(), incoming(files(tmp_path / "archive", HOSPITAL))) as made:
+            yield made
+
+    def peer(self, made: Archive, shown: Tls, **more: Path | None) -> WebPeer:
+        return WebPeer(url=f"https://127.0.0.1:{made.port}/dicom-web", timeout_s=10, **{**dict(shown), **more})
+
+    def test_both_sides_show_a_certificate(self, secure: Archive, tmp_path: Path) -> None:
+        peer = self.peer(secure, files(tmp_path / "ours", HOSPITAL))
+        (file, *_) = outputs(tmp_path)
+        secure.says(200, {"00081199": {"vr": "SQ", "Value": [item(uid_of(file))]}})
+        assert [one.meaning for one in store_each([file], peer)] == [Meaning.SUCCESS]
+        secure.says(200, [{"00080018": {"vr": "UI", "Value": ["1.2.3"]}}])
+        assert [one.SOPInstanceUID for one in find(peer, "IMAGE", {"SOPInstanceUID": "1.2.3"})] == ["1.2.3"]
+        secure.content_type = f'multipart/related; type="application/dicom"; boundary={"b" * 16}'
+        secure.body = b"\r\n".join(
+            [b"--" + b"b" * 16, b"Content-Type: application/dicom", b"", file.read_bytes(), b"--" + b"b" * 16 + b"--"]
+        )
+        assert list(retrieve(peer, "1.2", "1.3")) == [file.read_bytes()]
+        assert [path for path, _, _ in secure.requests] == [
+            "/dicom-web/studies",
+            "/dicom-web/instances?SOPInstanceUID=1.2.3",
+            "/dicom-web/studies/1.2/series/1.3",
+        ]
+
+    def test_who_does_not_get_in_is_told_why(
+        self, secure: Archive, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        ours = files(tmp_path / "ours", HOSPITAL)
+        stranger, doubting = files(tmp_path / "a", ELSEWHERE), files(tmp_path / "b", HOSPITAL, trusted=ELSEWHERE)
+        refused = [
+            (
+                self.peer(secure, ours, certificate=None, key=None),
+                "certificate required|our certificate is not accepted",
+            ),
+            (self.peer(secure, stranger), "unknown ca|our certificate is not accepted"),
+            (self.peer(secure, doubting), "the peer's certificate is not accepted: self-signed"),
+            (self.peer(secure, ours, authorities=None), "the peer's certificate is not accepted: self-signed"),
+        ]
+        (file, *_) = outputs(tmp_path)
+        for peer, reason in refused:
+            with pytest.raises(PeerError) as caught:
+                find(peer, "STUDY", {"PatientID": PATIENT_ID})
+            assert re.search(reason, caught.value.message)
+            assert PATIENT_ID not in str(caught.value)
+            assert caplog.records == [], "a library's line may quote the query"
+            (sent,) = store_each([file], peer)
+            assert re.search(reason, sent.reason)
+            assert sent.next is Next.RETRY
+        assert secure.requests == []
+
+    def test_files_that_are_not_as_they_must_be(self, secure: Archive, tmp_path: Path) -> None:
+        ours = files(tmp_path / "ours", HOSPITAL)
+        ours.key.chmod(0o644)
+        with pytest.raises(ConfigurationError, match="others may read the TLS key"):
+            find(self.peer(secure, ours), "STUDY", {})
+        with pytest.raises(ConfigurationError, match="TLS cannot be set up: No such file"):
+            find(self.peer(secure, ours, certificate=None, key=None, authorities=tmp_path / "absent"), "STUDY", {})
+
+    def test_the_doctor_shows_the_days_of_both_certificates(
+        self, secure: Archive, tmp_path: Path, config: NodeConfig
+    ) -> None:
+        secure.says(200, [])
+        peer = self.peer(secure, files(tmp_path / "ours", HOSPITAL))
+        found = list(checks.peers(config.model_copy(update={"web": {"vna": peer}}), "", "", time.time()))
+        assert [(check.what, check.stand) for check in found] == [
+            (what, Stand.GOOD) for what in ("peer vna", "certificate for vna", "certificate of vna")
+        ]
+        assert found[-1].detail.startswith("good for ")
 
 
 @contextmanager
