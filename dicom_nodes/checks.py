@@ -208,8 +208,8 @@ def _shown(what: str, peer: Peer | WebPeer, now_s: float) -> Iterator[Check]:
     """The certificate that a peer shows; nothing where it shows none that we accept, which the peer's check tells."""
     try:
         if isinstance(peer, WebPeer):
-            parts, context = urlsplit(peer.url), web.context_for(peer)
-            where, name = (str(parts.hostname), parts.port or 443), str(parts.hostname)
+            context, name = web.context_for(peer), peer.host
+            where = (peer.host, urlsplit(peer.url).port or 443)
         else:
             context, name = tls.outgoing(peer) or (None, "")
             where = (peer.host, peer.port)

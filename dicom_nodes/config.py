@@ -136,6 +136,11 @@ class WebPeer(Settings):
         """For a person to find it by."""
         return self.url
 
+    @property
+    def host(self) -> str:
+        """Where it listens."""
+        return urlsplit(self.url).hostname or ""
+
 
 @dataclass(frozen=True)
 class SenderRule:
@@ -160,6 +165,8 @@ class Limits(Settings):
     """How much the node takes on at once.
 
     Attributes:
+        connections: at the same time, whether an association was asked for on them or not; one address may hold half of
+            them; one more is closed.
         associations: at the same time; one more is refused as transient.
         associations_per_sender, associations_per_minute: of one AE title at one address, at the same time and within a
             minute; more are refused as transient.
@@ -168,6 +175,7 @@ class Limits(Settings):
         maximum_pdu_bytes: length of the PDUs that peers may send.
     """
 
+    connections: int = Field(default=100, ge=2)
     associations: int = Field(default=24, ge=1)
     associations_per_sender: int = Field(default=16, ge=1)
     associations_per_minute: int = Field(default=1200, ge=1)

@@ -260,7 +260,7 @@ class Fetcher:
 
 def _who(peer: Peer | WebPeer) -> tuple[str, str]:
     """The peer as a sender."""
-    return (peer.url, "") if isinstance(peer, WebPeer) else (peer.ae_title, peer.host)
+    return (peer.url if isinstance(peer, WebPeer) else peer.ae_title), peer.host
 
 
 def _short(series: Series, held: int, counts: Counts) -> str:

@@ -99,7 +99,7 @@ class Listener:
             handlers.append((evt.EVT_PDU_SENT, relieved.let_go))
             handlers.append((evt.EVT_ESTABLISHED, relieved.take_over, [self._reception]))
         try:
-            self._server = Server(entity, address, contexts, handlers, context)
+            self._server = Server(entity, address, contexts, handlers, tls=context, most=limits.connections)
         except OSError as error:
             self._held.close()
             where = f"{address[0]}:{address[1]}"

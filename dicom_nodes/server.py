@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,10 +20,12 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import ThreadedAssociationServer
 
+from dicom_nodes.errors import trail
 from dicom_nodes.notices import Refused, tell
 
 log = structlog.get_logger(__name__)
 
+TOO_MANY = "too many connections at once"
 HANDSHAKE_S = 10.0
 """A peer that has not finished its TLS handshake by then is cut off."""
 
@@ -31,6 +35,7 @@ class Server(ThreadedAssociationServer):
 
     Args:
         tls: for connections over TLS; without it peers come in plain text.
+        most: connections at the same time; one address may hold half of them.
     """
 
     request_queue_size = 64
@@ -42,10 +47,15 @@ class Server(ThreadedAssociationServer):
         address: tuple[str, int],
         contexts: list[PresentationContext],
         handlers: Sequence[evt.EventHandlerType],
+        *,
         tls: ssl.SSLContext | None,
+        most: int,
     ) -> None:
         super().__init__(entity, address, entity.ae_title, contexts, tls, list(handlers))
         self._entity = entity
+        self._most = most
+        self._greeting: Counter[str] = Counter()  # connections by address, before pynetdicom knows of them
+        self._counting = threading.Lock()
 
     def start(self) -> None:
         """Take connections until ``shutdown``."""
@@ -57,8 +67,35 @@ class Server(ThreadedAssociationServer):
         assert self.socket is not None  # noqa: S101  (for mypy: it is None only before it is bound)
         return self.socket.accept()
 
+    def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002
+        """Whether a connection is greeted at all; one too many is closed, since each holds two threads."""
+        address = str(client_address[0])
+        known = [str(association.requestor.address) for association in self.active_associations]
+        with self._counting:
+            every = len(known) + self._greeting.total()
+            theirs = known.count(address) + self._greeting[address]
+            if every < self._most and theirs < self._most // 2:
+                self._greeting[address] += 1
+                return True
+        log.warning("connection refused", address=address, reason=TOO_MANY)
+        tell(Refused("", "", address, TOO_MANY))
+        return False
+
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Greet a connection, in a thread of its own: the TLS handshake, then the association."""
+        try:
+            self._greet(request, client_address)
+        finally:
+            with self._counting:
+                self._greeting[str(client_address[0])] -= 1
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+        """Log what went wrong with a connection; the others go on."""
+        error = sys.exc_info()[1]
+        found = [] if error is None else trail(error)
+        log.error("connection ended", address=client_address[0], reason=type(error).__name__, trail=found)
+
+    def _greet(self, request: Any, client_address: Any) -> None:
         if self.ssl_context is not None:
             request.settimeout(HANDSHAKE_S)
             try:

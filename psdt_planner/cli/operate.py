@@ -136,7 +136,7 @@ def _audited(config: Config, *, follow: bool) -> Iterator[None]:
     """The audit in a thread of its own, with databases of its own; ``follow`` the casebook in one process only."""
     sink, stop = open_sink(config.operation.audit, socket.gethostname()), threading.Event()
     casebook, index = Casebook(config.worker.casebook), Index(config.node.index)
-    destination = config.node.peer(config.worker.destination)
+    destination = config.node.any_peer(config.worker.destination)
     auditor = Auditor(sink, casebook, index, config.node.ae_title, destination if follow else None)
     sink(start_message(config.node.ae_title, time.time()))
     thread = threading.Thread(target=auditor.run, args=(stop, time.time), name="audit")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from dicom_nodes.config import Peer
+from dicom_nodes.config import Peer, WebPeer
 from dicom_nodes.errors import trail
 from dicom_nodes.index import Index
 from dicom_nodes.notices import Notice, Refused
@@ -59,7 +59,9 @@ class Auditor:
         destination: where released outputs go; None where another process follows the casebook.
     """
 
-    def __init__(self, sink: Sink, casebook: Casebook, index: Index, ae_title: str, destination: Peer | None) -> None:
+    def __init__(
+        self, sink: Sink, casebook: Casebook, index: Index, ae_title: str, destination: Peer | WebPeer | None
+    ) -> None:
         self._sink = sink
         self._casebook = casebook
         self._index = index
@@ -105,7 +107,7 @@ class Auditor:
             if last:
                 return
 
-    def _follow(self, destination: Peer) -> None:
+    def _follow(self, destination: Peer | WebPeer) -> None:
         while recorded := self._casebook.since(self._casebook.position(POSITION)):
             for one in recorded:
                 for told in self._of_case(one, destination):
@@ -135,7 +137,7 @@ class Auditor:
         objects = [*studies, words.patient(patient_id)]
         return Message(words.INSTANCES_TRANSFERRED, "C", transfer.last_s, self._us, [source, us], objects, outcome)
 
-    def _of_case(self, recorded: Recorded, peer: Peer) -> Iterable[Message]:
+    def _of_case(self, recorded: Recorded, peer: Peer | WebPeer) -> Iterable[Message]:
         """What one event of the casebook is to be audited as; most are not."""
         event, identifier = recorded.event, recorded.case_id
         if isinstance(event, Released | Held | Reopened | Discarded):
@@ -146,7 +148,8 @@ class Auditor:
             yield Message(words.PROCEDURE_RECORD, "U", event.at_s, self._us, [person, us], objects, types=[kind])
         elif isinstance(event, Delivered | SendFailed):
             us = Participant(self._us, requestor=True, role=words.SOURCE, address=_host(), alternative=_pid())
-            them = Participant(peer.ae_title, requestor=False, role=words.DESTINATION, address=peer.host)
+            name = peer.url if isinstance(peer, WebPeer) else peer.ae_title
+            them = Participant(name, requestor=False, role=words.DESTINATION, address=peer.host)
             failed = isinstance(event, SendFailed)
             outcome = Outcome.SERIOUS_FAILURE if failed else Outcome.SUCCESS
             objects = self._objects(self._casebook.find(identifier))

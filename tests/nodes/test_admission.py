@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from dicom_nodes.index import Index
 from dicom_nodes.listener import Listener
 from dicom_nodes.notices import Notice, Refused, heard_by
 from dicom_nodes.query import echo
+from dicom_nodes.server import TOO_MANY as TOO_MANY_CONNECTIONS
 from dicom_nodes.storage import Storage
+from tests.network import wait_until
 from tests.nodes.raw import CT, EXPLICIT, RawPeer, associate_rq
 
 PACS = Peer(host="10.2.0.1", port=104, ae_title="PACS", plain=True)
@@ -120,3 +123,25 @@ def test_a_sender_that_is_none(senders: list[Any]) -> None:
     node = {"ae_title": "PSDT", "storage": "o", "index": "sqlite:///i.db", "senders": senders}
     with pytest.raises(ConfigurationError, match="senders"):
         node_config({"node": node}, "psdt.toml", Path("/etc"))
+
+
+def test_one_address_does_not_take_every_connection(config: NodeConfig, storage: Storage, index: Index) -> None:
+    """Four connections that ask for nothing: two stand, two are closed; the node serves whoever comes after them."""
+    limits = config.limits.model_copy(update={"connections": 5})
+    with Listener(config.model_copy(update={"limits": limits}), storage, index, lambda: 0.0) as listener:
+        with structlog.testing.capture_logs() as logs, ExitStack() as held:
+            for number in range(4):
+                peer = held.enter_context(RawPeer(listener.port))
+                if number > 1:
+                    assert peer.read() == (0, b"")
+        assert [line["reason"] for line in logs if line["event"] == "connection refused"] == [TOO_MANY_CONNECTIONS] * 2
+        node = Peer(host="127.0.0.1", port=listener.port, ae_title="PSDT", timeout_s=5)
+
+        def is_served() -> bool:
+            try:
+                echo(node, "SCANNER")
+            except PeerError:
+                return False
+            return True
+
+        wait_until(is_served)

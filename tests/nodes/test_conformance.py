@@ -97,7 +97,7 @@ def test_commitment() -> None:
 def test_numbers() -> None:
     limits = Limits()
     assert f"{limits.maximum_pdu_bytes} bytes" in PAGE
-    for name in ("associations", "associations_per_sender", "associations_per_minute"):
+    for name in ("connections", "associations", "associations_per_sender", "associations_per_minute"):
         assert f"{getattr(limits, name)}" in PAGE
         assert f"`{name}`" in PAGE
     assert f"aborted after {limits.network_timeout_s:g} s" in PAGE

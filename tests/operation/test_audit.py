@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from dicom_nodes.config import Peer
+from dicom_nodes.config import Peer, WebPeer
 from dicom_nodes.headers import read_file_header
 from dicom_nodes.index import Index
 from dicom_nodes.notices import Answered, Refused
@@ -168,6 +168,14 @@ def test_decisions_and_deliveries_are_read_from_the_casebook(sink: Kept, auditor
     assert users(sink.messages[1]) == ["PSDT", "TPS"]
     auditor.step(2001.0)
     assert len(sink.messages) == 6, "once"
+
+
+def test_a_destination_over_dicomweb_is_named_by_its_url(sink: Kept, casebook: Casebook, index: Index) -> None:
+    vna = WebPeer(url="https://vna.hospital/dicom-web")
+    for event in STORY[: len(RELEASED) + 2]:
+        casebook.append(ID, event)
+    Auditor(sink, casebook, index, "PSDT", vna).step(2000.0)
+    assert users(sink.messages[-1]) == ["PSDT", "https://vna.hospital/dicom-web"]
 
 
 def test_a_sink_that_is_away_gets_all_of_it_when_it_is_back(

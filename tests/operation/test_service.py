@@ -81,6 +81,16 @@ def test_the_service_as_its_operator_sees_it(tmp_path: Path) -> None:
         one.close()
 
 
+def test_a_service_that_sends_by_dicomweb_is_audited_too(tmp_path: Path) -> None:
+    status = free_port()
+    vna = '[peers.vna]\nurl = "http://127.0.0.1:9/dicom-web"\n'
+    config, _ = configure(tmp_path, more=vna + OPERATION.format(status=status))
+    config.write_text(config.read_text().replace('destination = "tps"', 'destination = "vna"'))
+    with serving(config, lambda: is_well(status)):
+        pass
+    assert len((tmp_path / "audit.xml").read_bytes().splitlines()) == 2, "start and stop"
+
+
 def check_audit(path: Path) -> None:
     """Start, receipt, alert, decision, export, import, stop: each in the structure of the standard, once."""
     text = path.read_bytes()
