@@ -100,6 +100,14 @@ WILL_IT_OPEN: dict[str, Code] = {
     "roi-name-duplicate": Code(_E, "two ROIs have the same name but for capitals", "name them apart"),
     "roi-names-collide": Code(_W, "two names are the same once cut to 16 characters", "name them apart"),
     "roi-name-not-ascii": Code(_W, "an ROI's name has letters beyond ASCII", "write it in ASCII"),
+    "target-name-other": Code(
+        _N, "a target's name begins as TG-263 has it and goes on otherwise", "name it as GTV1 or PTVn2"
+    ),
+    "target-dose-unlikely": Code(
+        _W,
+        "the dose in a target's name, read by TG-263, is not between 1 and 100 Gy in all",
+        "write it in cGy; before fractions that of one: 30 Gy in 3 is 1000x3",
+    ),
     "roi-type-missing": Code(_N, "an ROI has no interpreted type", "set one, such as GTV or ORGAN"),
     "roi-type-unknown": Code(_W, "an ROI's interpreted type is no defined term", "use one of PS3.3 C.8.8.8"),
     "external-several": Code(_E, "more than one ROI is of type EXTERNAL", "leave one EXTERNAL"),

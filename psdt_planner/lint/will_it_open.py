@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from psdt_planner.dicom.rtstruct_file import STRUCTURE_SET_CLASS, Missing, RoiInFile, StructureSetFile
 from psdt_planner.lint.codes import Complaint
 from psdt_planner.lint.rois import rings_that, told
+from psdt_planner.lint.target_names import target_names
 from psdt_planner.shapes import MAX_RING_BYTES
 
 NAME_LENGTH = 16
@@ -52,6 +53,7 @@ def will_it_open(file: StructureSetFile) -> Iterator[Complaint]:
     yield from _numbers(file)
     yield from _parts(file)
     yield from _names(file.rois)
+    yield from target_names(file.rois)
     yield from _types(file)
     for roi in file.rois:
         yield from _rings(roi)

@@ -222,6 +222,18 @@ def _(ds: FileDataset, _ct: list[FileDataset]) -> None:
     ds.StructureSetROISequence[1].ROIName = "<a in UTF-8>"
 
 
+@broken("a target's name with the dose of the course before its fractions", "target-dose-unlikely")
+def _(ds: FileDataset, _ct: list[FileDataset]) -> None:
+    ds.StructureSetROISequence[2].ROIName = "PTV_6000x30"
+    ds.RTROIObservationsSequence[2].RTROIInterpretedType = "PTV"
+
+
+@broken("a metastasis named with an m, which TG-263 does not know", "target-name-other")
+def _(ds: FileDataset, _ct: list[FileDataset]) -> None:
+    ds.StructureSetROISequence[2].ROIName = "GTVm1"
+    ds.RTROIObservationsSequence[2].RTROIInterpretedType = "GTV"
+
+
 @broken("a long observation label", "text-too-long")
 def _(ds: FileDataset, _ct: list[FileDataset]) -> None:
     ds.RTROIObservationsSequence[1].ROIObservationLabel = "seventeen letters"

@@ -78,7 +78,7 @@ def test_a_name_is_held_against_its_length_and_letters(tmp_path: Path) -> None:
     ct = planning_ct()
     ds = small_body(ct)
     ds.StructureSetROISequence[1].ROIName = "GTV of thirteen"
-    assert codes_at(tmp_path, ds, ct) == {"destination-name-long", "destination-name-letters"}
+    assert codes_at(tmp_path, ds, ct) == {"destination-name-long", "destination-name-letters", "target-name-other"}
 
 
 @pytest.mark.parametrize(("length", "expected"), [(24, {"destination-name-long"}), (25, set())])
