@@ -15,7 +15,7 @@ from pydicom import Dataset
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.errors import BytesLengthException
-from pydicom.tag import BaseTag, Tag
+from pydicom.tag import BaseTag
 
 from psdt_planner.errors import MissingAttributeError, UnsupportedError
 
@@ -78,9 +78,15 @@ def _plain(ds: Dataset, keyword: str) -> list[Any]:
 
 
 @cache
+def tag_of(number: int) -> BaseTag:
+    """The one tag of a number: where a data set's keys are these very tags, finding one of them compares no two."""
+    return BaseTag(number)
+
+
+@cache
 def _tag(keyword: str) -> BaseTag:
     """As the key that pydicom looks for, so that it need not make one; (0000,0000) for what is no keyword."""
-    return Tag(tag_for_keyword(keyword) or 0)
+    return tag_of(tag_for_keyword(keyword) or 0)
 
 
 def text(ds: Dataset, keyword: str, *, where: str = "") -> str:
@@ -90,14 +96,20 @@ def text(ds: Dataset, keyword: str, *, where: str = "") -> str:
         found = value(ds, keyword, where=where)
         several = isinstance(found, Sequence) and not isinstance(found, str)
         parts = list(found) if several else [found]
-    joined = "\\".join(str(part).strip(" \0") for part in parts)
+    joined = _joined(parts)
     if not joined:
         raise MissingAttributeError(f"{keyword} is missing", where=where or where_of(ds))
     return joined
 
 
+def _joined(parts: Sequence[Any]) -> str:
+    return "\\".join([str(part).strip(" \0") for part in parts])
+
+
 def text_or_empty(ds: Dataset, keyword: str) -> str:
     """A text where its absence has no meaning of its own; empty where it is absent or undecodable."""
+    if parts := _plain(ds, keyword):
+        return _joined(parts)
     if _tag(keyword) not in ds:
         return ""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import os
 import struct
 import warnings
 import zlib
@@ -33,6 +34,9 @@ PIXEL_DATA = (0x7FE0, 0x0010)
 SEQUENCE_DELIMITER = (0xFFFE, 0xE0DD)
 ITEM = (0xFFFE, 0xE000)
 UNDEFINED_LENGTH = 0xFFFFFFFF
+
+READ_BYTES = 1 << 15
+"""What is read of a file at once: more than most headers, so that what begins their pixels is there with them."""
 
 
 @dataclass(frozen=True)
@@ -129,13 +133,25 @@ def read_headers(
 
 
 def _walk(paths: Sequence[Path]) -> list[Path]:
-    found: dict[Path, Path] = {}
+    found: dict[str, Path] = {}
     for path in paths:
         if not path.exists():
             raise InputError(f"there is no file or folder {path.name}", todo="Check the path.")
-        inside = path.rglob("*") if path.is_dir() else [path]
-        found.update({file.resolve(): file for file in inside if file.is_file()})
+        if path.is_dir():
+            found.update(_files_below(os.path.realpath(path)))
+        elif path.is_file():
+            found[os.path.realpath(path)] = path
     return [found[key] for key in sorted(found)]
+
+
+def _files_below(folder: str) -> Iterator[tuple[str, Path]]:
+    """Where each file below a real folder really is, and where it was found; linked folders are not followed."""
+    for inner, _, names in os.walk(folder):
+        for name in names:
+            file = f"{inner}{os.sep}{name}"
+            path = Path(file)
+            if path.is_file():
+                yield (os.path.realpath(file) if path.is_symlink() else file), path
 
 
 def _unreadable(path: Path, error: BaseException) -> Finding:
@@ -156,7 +172,7 @@ def _sha256(path: Path) -> str:
 
 def _parse(path: Path, caught: Sequence[warnings.WarningMessage]) -> tuple[FileDataset, int | None]:
     """The object without its pixels, and where its plain pixels begin; ``caught`` gets what pydicom warns of."""
-    with path.open("rb") as file:
+    with path.open("rb", buffering=READ_BYTES) as file:
         dataset = read_plain(file)
         if dataset is None:
             file.seek(0)
@@ -183,12 +199,12 @@ def _check_end(file: BinaryIO, dataset: FileDataset) -> int | None:
     Raises:
         _UnsoundError: the last element before the pixels, or the pixels, are cut short, or an image has none.
     """
-    if text_or_empty(dataset.file_meta, "TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+    syntax = text_or_empty(dataset.file_meta, "TransferSyntaxUID")
+    if syntax == DeflatedExplicitVRLittleEndian:
         return None  # zlib has found the end
-    size = file.seek(0, 2) if (at := file.tell()) >= 0 else 0
-    if at < size:
-        file.seek(at)
-        return _check_pixels(file, dataset, size)
+    size = os.fstat(file.fileno()).st_size
+    if file.tell() < size:
+        return _check_pixels(file, dataset, size, syntax)
     if _last_element_is_short(dataset, file):
         raise _UnsoundError("truncated")
     named = UID(text_or_empty(dataset.file_meta, "MediaStorageSOPClassUID")).name
@@ -206,12 +222,12 @@ def _last_element_is_short(dataset: Dataset, file: BinaryIO) -> bool:
     return len(last.value or b"") < last.length or any(file.read())
 
 
-def _check_pixels(file: BinaryIO, dataset: FileDataset, size: int) -> int | None:
+def _check_pixels(file: BinaryIO, dataset: FileDataset, size: int, syntax: str) -> int | None:
     order = "<" if dataset.original_encoding[1] else ">"
     group, element = struct.unpack(f"{order}HH", file.read(4))
     if (group, element) not in PIXEL_ELEMENTS:
         raise _UnsoundError("truncated")
-    if text_or_empty(dataset.file_meta, "TransferSyntaxUID") != ImplicitVRLittleEndian:
+    if syntax != ImplicitVRLittleEndian:
         file.read(4)
     (length,) = struct.unpack(f"{order}I", file.read(4))
     if length != UNDEFINED_LENGTH and file.tell() + length > size:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import warnings
-from functools import cache
+from functools import cache, lru_cache
 from io import BytesIO
 from typing import BinaryIO, cast
 
@@ -22,7 +22,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, VR
 from pydicom.values import convert_string
 
-from psdt_planner.dicom.attributes import UNDECODABLE
+from psdt_planner.dicom.attributes import UNDECODABLE, tag_of
 
 HEAD_BYTES = (1 << 14, 1 << 20)
 """What is read of a file: that is enough for most, and so much more for those with large private elements."""
@@ -33,8 +33,8 @@ META_LENGTH, TRANSFER_SYNTAX, CHARACTER_SET = 0x00020000, 0x00020010, 0x00080005
 COMMAND_GROUP, META_GROUP = 0x0000, 0x0002
 PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 
-ELEMENT, LONG_LENGTH = struct.Struct("<HH2sH"), struct.Struct("<L")
-LONGEST_START = ELEMENT.size + LONG_LENGTH.size
+KEY, SHORT_LENGTH, LONG_LENGTH = struct.Struct("<HH2s"), struct.Struct("<H"), struct.Struct("<2xL")
+LONGEST_START = KEY.size + LONG_LENGTH.size
 NAMES = {vr.value.encode(): str(vr.value) for vr in VR if len(vr.value) == 2}
 LONG = frozenset(vr.value.encode() for vr in EXPLICIT_VR_LENGTH_32)
 
@@ -66,7 +66,7 @@ def _object(file: BinaryIO, head: bytes, meta: Elements, elements: Elements) -> 
 
 def _is_plain_meta(meta: Elements) -> bool:
     """Whether the file meta information begins with its own length and names the transfer syntax."""
-    first, syntax = next(iter(meta.values()), None), meta.get(BaseTag(TRANSFER_SYNTAX))
+    first, syntax = next(iter(meta.values()), None), meta.get(tag_of(TRANSFER_SYNTAX))
     if not isinstance(first, RawDataElement) or (first.tag, first.VR, first.length) != (META_LENGTH, "UL", 4):
         return False
     return syntax is not None and (syntax.value or b"").rstrip(b"\0 ") == ExplicitVRLittleEndian.encode()
@@ -79,17 +79,14 @@ def _elements(head: bytes, at: int, *, of_meta: bool) -> tuple[Elements, int]:
     """
     found: Elements = {}
     while at + LONGEST_START <= len(head):
-        group, element, vr, length = ELEMENT.unpack_from(head, at)
-        number = group << 16 | element
-        if group != META_GROUP if of_meta else number in PIXELS:
+        number, tag, name, length_of = _key(head[at : at + KEY.size])
+        if number >> 16 != META_GROUP if of_meta else number in PIXELS:
             return found, at
-        name, start = NAMES.get(vr), at + ELEMENT.size
-        if name is None or (number == CHARACTER_SET and name != VR.CS):
+        if name is None:
             break
-        if vr in LONG:
-            (length,) = LONG_LENGTH.unpack_from(head, start)
-            start += LONG_LENGTH.size
-        tag, at = _tag(number), start + length
+        (length,) = length_of.unpack_from(head, at + KEY.size)
+        start = at + KEY.size + length_of.size
+        at = start + length
         if length == UNDEFINED_LENGTH and name == VR.SQ:
             sequence, at = _sequence(head, start, _encoding(found))
             found[tag] = DataElement(tag, name, sequence, start, is_undefined_length=True)
@@ -97,6 +94,19 @@ def _elements(head: bytes, at: int, *, of_meta: bool) -> tuple[Elements, int]:
             value = head[start:at] if length else cast("bytes | None", empty_value_for_VR(name, raw=True))
             found[tag] = RawDataElement(tag, name, length, value, start, False, True)
     return {}, len(head)
+
+
+@lru_cache(maxsize=1 << 14)
+def _key(stated: bytes) -> tuple[int, BaseTag, str | None, struct.Struct]:
+    """What an element begins with: its tag, its value representation, and how its length is written.
+
+    No value representation where there is none, or none that the element may have.
+    """
+    group, element, vr = KEY.unpack(stated)
+    number, name = group << 16 | element, NAMES.get(vr)
+    if number == CHARACTER_SET and name != VR.CS:
+        name = None
+    return number, tag_of(number), name, LONG_LENGTH if vr in LONG else SHORT_LENGTH
 
 
 def _sequence(head: bytes, start: int, encoding: str | list[str]) -> tuple[Sequence, int]:
@@ -110,14 +120,9 @@ def _sequence(head: bytes, start: int, encoding: str | list[str]) -> tuple[Seque
         return Sequence(), len(head) + 1
 
 
-@cache
-def _tag(number: int) -> BaseTag:
-    return BaseTag(number)
-
-
 def _encoding(elements: Elements) -> str | list[str]:
     """Python's names of the encodings that SpecificCharacterSet states."""
-    stated = elements.get(BaseTag(CHARACTER_SET))
+    stated = elements.get(tag_of(CHARACTER_SET))
     return list(_encodings(stated.value or b"")) if stated else default_encoding
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage
@@ -60,7 +61,7 @@ class Series:
         """Whether these are MR images."""
         return KIND_OF_CLASS.get(self.sop_class_uid) is Kind.MR_OTHER
 
-    @property
+    @cached_property
     def frames(self) -> frozenset[str]:
         """The frames of reference that its objects name."""
         named = (attributes.text_or_empty(header.dataset, "FrameOfReferenceUID") for header in self.headers)

@@ -136,14 +136,15 @@ def stack(slices: Sequence[Slice], *, axial: bool) -> Stack:
 
 def differences(slices: Sequence[Slice]) -> list[Irregularity]:
     """In what images differ that the images of one stack share: frame of reference, orientation, matrix."""
-    first, found = slices[0], []
+    found: list[Irregularity] = []
     frames = {one.frame for one in slices}
     if "" in frames:
         count = sum(not one.frame for one in slices)
         found.append(Irregularity("frame-missing", f"{count} images name no frame of reference"))
     if len(frames - {""}) > 1:
         found.append(Irregularity("frames-mixed", f"images in {len(frames - {''})} frames of reference"))
-    turned = max(float(np.abs([one.row - first.row, one.column - first.column]).max()) for one in slices)
+    directions = np.array([(one.row, one.column) for one in slices])
+    turned = float(np.abs(directions - directions[0]).max())
     if turned > ORIENTATION_TOLERANCE:
         message = "images of several orientations"
         found.append(Irregularity("orientation-mixed", message, True, turned, ORIENTATION_TOLERANCE))

@@ -39,6 +39,8 @@ SAME_SLICE_MM = 1e-3
 MOST_SLICES = 6
 """So many slices of an overlap tell gain and shift as well as all of them do."""
 
+THREADS = 2
+
 LEAST_SHIFT_MM = 0.2
 """A shift below this is within what the overlap can tell, and is left alone: moving blurs."""
 
@@ -115,14 +117,15 @@ Composition = tuple[dict[int, Composed], list[Finding]]
 def _composed_groups(groups: Mapping[Key, Sequence[tuple[int, Volume]]]) -> list[Composition]:
     """What each group makes, the lowest b-value first.
 
-    Diffusion volumes need the shifts of those before them; beside these, anatomical ones are composed in a thread.
+    Diffusion volumes need the shifts of those before them; anatomical ones are composed beside these.
     """
     keys = sorted(groups, key=_lowest_b_first)
     known: dict[tuple[str, Ways], Sequence[Points]] = {}
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
+        in_turn = pool.submit(lambda: {key: _composed_group(groups[key], known) for key in keys if key[1] in DIFFUSION})
         beside = {key: pool.submit(_composed_group, groups[key], {}) for key in keys if key[1] in ANATOMICAL}
-        made = {key: _composed_group(groups[key], known) for key in keys if key not in beside}
-        return [made[key] if key in made else beside[key].result() for key in keys]
+        made = in_turn.result() | {key: one.result() for key, one in beside.items()}
+        return [made[key] for key in keys]
 
 
 def _composed_group(
@@ -295,7 +298,7 @@ def _fit(lower: _Slab, upper: _Slab, at: Points, shift: Points | None, *, fit_ga
         if fit.correlation < MATCH or np.linalg.norm(mm) >= LEAST_SHIFT_MM:
             return fit
         shift = np.zeros(2)
-    moved = shifted(other.astype(np.float64), shift).astype(np.float32)
+    moved = shifted(other.astype(np.float64), shift).astype(np.float32) if shift.any() else other
     return replace(fit_in_place(one, moved, fit_gain=fit_gain), shift_ji_pixels=(float(shift[0]), float(shift[1])))
 
 
@@ -323,7 +326,8 @@ def _joined(slabs: Sequence[_Slab], middle: Volume) -> Volume:
     """One volume: the lower station's slices first, then of each next one those that lie further on."""
     offsets = list(slabs[0].offsets_mm)
     for slab in slabs[1:]:
-        offsets += [mm for mm in slab.offsets_mm if mm > offsets[-1] + 0.5 * slab.gap_mm]
+        beyond_mm = offsets[-1] + 0.5 * slab.gap_mm
+        offsets += [mm for mm in slab.offsets_mm if mm > beyond_mm]
     array = np.empty((len(offsets), *slabs[0].array.shape[1:]), dtype=np.float32)
     part = np.empty_like(array[0])
     halves = [0.5 * slab.gap_mm for slab in slabs]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from psdt_planner.criteria.acquisition import AcquisitionCriteria
 from psdt_planner.dwi.adc import AdcFit, check_adc_maps, computed_b, missing_adc, without_high_b
@@ -20,7 +21,7 @@ def whole_exam(volumes: Sequence[Volume], criteria: AcquisitionCriteria) -> Comp
 
     Finding codes: those of `check_adc_maps` and `compose_exam`; ``adc-fitted`` (info), ``dwi-computed`` (info).
     """
-    findings = [*check_adc_maps(volumes, criteria)]
+    findings: list[Finding] = []
     added: list[Volume] = []
     for fit in missing_adc(volumes):
         added.append(fit.adc)
@@ -28,8 +29,10 @@ def whole_exam(volumes: Sequence[Volume], criteria: AcquisitionCriteria) -> Comp
     for fit in without_high_b(volumes, criteria.b_values.high_s_per_mm2[0]):
         added.append(computed_b(fit, criteria.b_values.high_s_per_mm2[0]))
         findings.append(_about_computed(fit, criteria))
-    composed = compose_exam([*volumes, *added])
-    return ComposedExam(composed.composed, (*findings, *composed.findings))
+    with ThreadPoolExecutor(1) as pool:
+        checked = pool.submit(check_adc_maps, volumes, criteria)
+        composed = compose_exam([*volumes, *added])
+        return ComposedExam(composed.composed, (*checked.result(), *findings, *composed.findings))
 
 
 def _about_fit(fit: AdcFit) -> Finding:
