@@ -18,12 +18,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset, dcmread, dcmwrite
+from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 from rt_utils import RTStructBuilder
 
 from psdt_planner.contours import by_rule, mask_rings
+from psdt_planner.dicom.attributes import numbers
+from psdt_planner.dicom.files import read_header
 from psdt_planner.dicom.identity import Stamp
 from psdt_planner.dicom.rtstruct_out import write_rtstruct
 from psdt_planner.geometry import Grid
@@ -171,7 +173,7 @@ class Clock:
 
 
 def by_psdt(ct: Path, masks: Iterator[Mask], out: Path) -> None:
-    headers = [dcmread(path, stop_before_pixels=True) for path in ct.iterdir()]
+    headers = [read_header(path) for path in ct.iterdir()]
     lattice = _grid_of(headers)
     rois = []
     for number, mask in enumerate(masks, start=1):
@@ -183,7 +185,8 @@ def by_psdt(ct: Path, masks: Iterator[Mask], out: Path) -> None:
 
 
 def _grid_of(headers: Sequence[Dataset]) -> Grid:
-    origins = np.array(sorted((list(header.ImagePositionPatient) for header in headers), key=lambda origin: origin[2]))
+    origins = np.array([numbers(header, "ImagePositionPatient", 3) for header in headers])
+    origins = origins[np.argsort(origins[:, 2])]
     row, column = np.reshape(np.array(headers[0].ImageOrientationPatient, dtype=float), (2, 3))
     j_mm, i_mm = (float(spacing) for spacing in headers[0].PixelSpacing)
     shape = (len(headers), int(headers[0].Rows), int(headers[0].Columns))

@@ -29,6 +29,9 @@ BACK = np.array((2, 3, 1, 0), dtype=np.int32)
 APART = 0.5
 """How far a value at least lies from the level, so that there is a crossing at every level."""
 
+HALF = 32
+"""Bits of the lower half of a number that holds two."""
+
 CLEAR = 0.1
 """How far a crossing stays from both pixel centres, in pixels: what simplifying moves it by does not reach them."""
 
@@ -179,16 +182,23 @@ def _following(
 
 
 def _rings(following: NDArray[np.int32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The crossings in the order of the rings, and where in it each ring starts."""
-    after = following.tolist()
-    order: list[int] = []
-    starts: list[int] = []
-    for first in range(len(after)):
-        if after[first] >= 0:
-            starts.append(len(order))
-        at = first
-        while (then := after[at]) >= 0:
-            order.append(at)
-            after[at] = -1
-            at = then
-    return np.array(order, dtype=np.intp), np.array(starts, dtype=np.intp)
+    """The crossings in the order of the rings, and where in it each ring starts: at its lowest crossing.
+
+    All rings are gone around at once: every crossing keeps the lowest one that it sees ahead and, in the lower half of
+    the same number, the steps to it, and at each turn sees twice as far.
+    """
+    every = np.arange(len(following))
+    seen, ahead, reach = every << HALF, following.astype(np.intp), 1
+    while ((nearer := np.minimum(seen, seen[ahead] + reach)) < seen).any():
+        seen, ahead, reach = nearer, ahead[ahead], 2 * reach
+    lowest, steps = seen >> HALF, seen & (1 << HALF) - 1
+    first = np.flatnonzero(steps == 0)
+    lengths = steps[following[first]] + 1
+    ends = np.cumsum(lengths)
+    end_of = np.empty_like(every)
+    end_of[first] = ends
+    place = end_of[lowest] - steps
+    place[first] = ends - lengths
+    order = np.empty_like(every)
+    order[place] = every
+    return order, ends - lengths

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 
 from psdt_planner.case import Facts, keyed_hash
 from psdt_planner.dicom.attributes import items_if_any, text_or_empty
-from psdt_planner.dicom.files import UNREADABLE, Header, InputFile, quiet
+from psdt_planner.dicom.files import UNREADABLE, Header, InputFile, quiet, read_header
 from psdt_planner.dicom.patients import Patient, patient_of
 from psdt_planner.dicom.references import Reference, references
 from psdt_planner.dicom.series import Series, group
@@ -39,7 +39,7 @@ def read_facts(path: Path, salt: bytes) -> Facts:
 
 
 def _header(path: Path) -> Header:
-    ds = dcmread(path, stop_before_pixels=True)
+    ds = read_header(path)
     uids = [text_or_empty(ds, keyword) for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")]
     return Header(ds, path, InputFile(path.name, "", *uids))
 

@@ -170,13 +170,28 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def read_header(path: Path) -> FileDataset:
+    """The object in a file without its pixels; whether these are all there is not looked at.
+
+    Raises:
+        Exception: one of `UNREADABLE`, of a file that is no sound DICOM.
+    """
+    with path.open("rb", buffering=READ_BYTES) as file:
+        return _up_to_pixels(file)
+
+
+def _up_to_pixels(file: BinaryIO) -> FileDataset:
+    dataset = read_plain(file)
+    if dataset is None:
+        file.seek(0)
+        dataset = dcmread(file, stop_before_pixels=True)
+    return dataset
+
+
 def _parse(path: Path, caught: Sequence[warnings.WarningMessage]) -> tuple[FileDataset, int | None]:
     """The object without its pixels, and where its plain pixels begin; ``caught`` gets what pydicom warns of."""
     with path.open("rb", buffering=READ_BYTES) as file:
-        dataset = read_plain(file)
-        if dataset is None:
-            file.seek(0)
-            dataset = dcmread(file, stop_before_pixels=True)
+        dataset = _up_to_pixels(file)
         if any(" in file " in str(warning.message) for warning in caught):
             raise _UnsoundError("truncated")
         pixels_at = _check_end(file, dataset)
