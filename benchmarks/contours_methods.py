@@ -25,7 +25,7 @@ from rt_utils import RTStructBuilder
 
 from psdt_planner.contours import by_rule, mask_rings
 from psdt_planner.dicom.attributes import numbers
-from psdt_planner.dicom.files import read_header
+from psdt_planner.dicom.files import read_header, uncollected
 from psdt_planner.dicom.identity import Stamp
 from psdt_planner.dicom.rtstruct_out import write_rtstruct
 from psdt_planner.geometry import Grid
@@ -173,7 +173,8 @@ class Clock:
 
 
 def by_psdt(ct: Path, masks: Iterator[Mask], out: Path) -> None:
-    headers = [read_header(path) for path in ct.iterdir()]
+    with uncollected():
+        headers = [read_header(path) for path in ct.iterdir()]
     lattice = _grid_of(headers)
     rois = []
     for number, mask in enumerate(masks, start=1):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,10 +152,11 @@ class _Part:
         around = (count, rows + 2 * PAD, columns + 2 * PAD)
         planes: Smooth = np.zeros(around, dtype=np.uint8) if whole else np.zeros(around, dtype=np.float32)
         inner = planes[:, PAD:-PAD, PAD:-PAD]
-        inner += values
-        inner += values
-        inner[1:] += values[:-1]
-        inner[:-1] += values[1:]
+        added: NDArray[Any] = values.astype(planes.dtype, copy=False)
+        inner += added
+        inner += added
+        inner[1:] += added[:-1]
+        inner[:-1] += added[1:]
         inner[0] += self._beside(first - 1)
         inner[-1] += self._beside(first + count)
         summed = _box_of_4(planes)

@@ -150,12 +150,11 @@ def _steps(columns: int) -> NDArray[np.int32]:
 def _crossings(held: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """The flat index of every pixel inside that has a neighbour outside, and which of the four ways that is."""
     columns, flat = held.shape[1], held.ravel()
-    pixels = [
-        np.flatnonzero(flat[:-1] > flat[1:]),
-        np.flatnonzero(flat[1:] > flat[:-1]) + 1,
-        np.flatnonzero(flat[:-columns] > flat[columns:]),
-        np.flatnonzero(flat[columns:] > flat[:-columns]) + columns,
-    ]
+    pixels = []
+    for step in (1, columns):
+        edges = np.flatnonzero(flat[:-step] != flat[step:])
+        ahead = flat[edges]
+        pixels += [edges[ahead], edges[~ahead] + step]
     ways = np.repeat(np.arange(4, dtype=np.int32), [len(some) for some in pixels])
     return np.concatenate(pixels).astype(np.int32), ways
 
@@ -171,8 +170,10 @@ def _following(
     flat, steps = held.ravel(), _steps(held.shape[1])
     outside, ahead, back = inside + steps[way], AHEAD[way], BACK[way]
     left, right = inside + steps[ahead], outside + steps[ahead]
-    around = sum(values[some].astype(np.float32) for some in (inside, outside, left, right))
-    to_right = flat[right] & (flat[left] | (around > 4 * middle))
+    to_right = flat[right] & flat[left]
+    touching = np.flatnonzero(flat[right] > flat[left])
+    corners = [some[touching] for some in (inside, outside, left, right)]
+    to_right[touching] = sum(values[some].astype(np.float32) for some in corners) > 4 * middle
     to_left = ~to_right & ~flat[left]
     next_inside = np.where(to_right, right, np.where(to_left, inside, left))
     next_way = np.where(to_right, back, np.where(to_left, ahead, way))

@@ -114,7 +114,7 @@ def read_headers(
     headers: list[Header] = []
     findings: list[Finding] = []
     # Hashes are made beside: hashing needs no part of Python's own lock.
-    with quiet(), warnings.catch_warnings(record=True) as caught, ThreadPoolExecutor(1) as pool:
+    with quiet(), uncollected(), warnings.catch_warnings(record=True) as caught, ThreadPoolExecutor(1) as pool:
         warnings.simplefilter("always")
         digests = [pool.submit(_sha256, path) for path in files]
         for done, (path, digest) in enumerate(zip(files, digests, strict=True), start=1):

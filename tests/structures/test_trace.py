@@ -13,7 +13,7 @@ from psdt_planner.contours.plane import most_points, simplified
 from psdt_planner.errors import FrameError, GeometryError, UnsupportedError
 from psdt_planner.findings import Level
 from psdt_planner.geometry import Grid
-from psdt_planner.shapes import Contour, Shape, ring_area_mm2, rings_centroid_mm, rings_volume_ml
+from psdt_planner.shapes import Contour, Shape, ring_areas_mm2, rings_centroid_mm, rings_volume_ml
 from tests.structures.scenes import CT_FRAME, ORIENTATIONS, ct_grid, inside_rings
 
 
@@ -60,7 +60,7 @@ def test_rings_of_a_sphere_lie_on_the_slices_and_on_the_sphere(seed, radius_mm, 
         if depth < radius_mm - 0.2:
             true_mm2 = np.pi * (radius_mm**2 - depth**2)
             most_mm2 = 0.03 * 2 * np.sqrt(np.pi * true_mm2)
-            assert ring_area_mm2(ring.points_mm) == pytest.approx(true_mm2, abs=most_mm2)
+            assert ring_areas_mm2([ring.points_mm])[0] == pytest.approx(true_mm2, abs=most_mm2)
             distance = np.linalg.norm(ring.points_mm - centre, axis=-1)
             assert np.abs(distance - radius_mm).max() < 0.1
     assert traced.filled_ml == traced.between_slices_ml == traced.beyond_ct_ml == 0.0
@@ -280,7 +280,7 @@ def test_ring_volume_area_and_centroid_of_a_known_ring():
     corner = ct.slice_origins_mm[1]
     rectangle = corner + np.array([[0, 0, 0], [4, 0, 0], [4, 3, 0], [0, 3, 0]])
     ring = Contour(rectangle, 1)
-    assert ring_area_mm2(rectangle) == pytest.approx(12.0)
+    assert ring_areas_mm2([rectangle])[0] == pytest.approx(12.0)
     assert rings_volume_ml([ring], ct) == pytest.approx(0.036)
     np.testing.assert_allclose(rings_centroid_mm([ring], ct), corner + np.array([2.0, 1.5, 0.0]))
     middle = np.array([2.0, 1.5, 0.0])
