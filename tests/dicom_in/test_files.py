@@ -45,6 +45,23 @@ def test_folders_may_be_nested_and_named_twice(tmp_path: Path) -> None:
     assert findings == ()
 
 
+def test_a_linked_file_is_read_once_and_a_linked_folder_is_not_followed(tmp_path: Path) -> None:
+    images = ct_images()
+    write(tmp_path / "in", images[:2])
+    write(tmp_path / "beside", images[2:])
+    (tmp_path / "in" / "again").symlink_to(tmp_path / "in" / "0000")
+    (tmp_path / "in" / "one more").symlink_to(tmp_path / "beside" / "0000")
+    (tmp_path / "in" / "broken").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "in" / "beside").symlink_to(tmp_path / "beside", target_is_directory=True)
+    (tmp_path / "link").symlink_to(tmp_path / "in", target_is_directory=True)
+    steps: list[tuple[int, int]] = []
+    found, findings = read_headers(
+        [tmp_path / "in", tmp_path / "link"], progress=lambda done, total: steps.append((done, total))
+    )
+    assert [header.file.sop_instance_uid for header in found] == sorted(image.SOPInstanceUID for image in images[:3])
+    assert (findings, steps[-1]) == ((), (3, 3))
+
+
 def test_a_path_that_does_not_exist_is_an_error_without_its_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no file or folder nowhere") as caught:
         read_headers([tmp_path / "nowhere"])

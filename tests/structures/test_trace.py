@@ -280,7 +280,8 @@ def test_ring_volume_area_and_centroid_of_a_known_ring():
     corner = ct.slice_origins_mm[1]
     rectangle = corner + np.array([[0, 0, 0], [4, 0, 0], [4, 3, 0], [0, 3, 0]])
     ring = Contour(rectangle, 1)
-    assert ring_areas_mm2([rectangle])[0] == pytest.approx(12.0)
+    assert ring_areas_mm2([rectangle, rectangle[[0, 2, 1]], rectangle[::-1]]) == pytest.approx([12.0, 6.0, 12.0])
+    assert len(ring_areas_mm2([])) == 0
     assert rings_volume_ml([ring], ct) == pytest.approx(0.036)
     np.testing.assert_allclose(rings_centroid_mm([ring], ct), corner + np.array([2.0, 1.5, 0.0]))
     middle = np.array([2.0, 1.5, 0.0])
