@@ -74,6 +74,13 @@ class Listener:
             ConfigurationError: the port is taken, or another process writes into the storage folder.
         """
         self._held.enter_context(self._storage.locked())
+        try:
+            self._listen()
+        except BaseException:
+            self._held.close()
+            raise
+
+    def _listen(self) -> None:
         found = self._index.rebuild(self._storage)
         if found:
             log.info("objects entered that had no row", count=found)
@@ -101,7 +108,6 @@ class Listener:
         try:
             self._server = Server(entity, address, contexts, handlers, tls=context, most=limits.connections)
         except OSError as error:
-            self._held.close()
             where = f"{address[0]}:{address[1]}"
             raise ConfigurationError(f"cannot listen: {error.strerror}", where=where) from error
         self._commitment.start()

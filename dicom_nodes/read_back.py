@@ -73,8 +73,9 @@ def _by_get(peer: Peer, calling_ae_title: str, header: Header) -> tuple[str, byt
     """Transfer syntax and data set, or why there is none; only the transfer syntax that was sent is offered."""
     came: list[tuple[str, bytes]] = []
 
-    def take(_sop_class: str, _uid: str, syntax: str, dataset: bytes) -> int:
-        came.append((syntax, dataset))
+    def take(_sop_class: str, uid: str, syntax: str, dataset: bytes) -> int:
+        if uid == header.sop_instance_uid:  # some archives give back the whole series
+            came.append((syntax, dataset))
         return 0
 
     sop_class, syntax = UID(header.sop_class_uid), UID(header.transfer_syntax_uid)

@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from io import BytesIO
+from itertools import count
 from typing import Any
 
 import pynetdicom
@@ -95,6 +96,7 @@ class Conversation:
         self._reader = _Reader(self._socket, reception.config.limits.maximum_pdu_bytes, self._timeout_s)
         self._sending = threading.RLock()
         self._answers: queue.Queue[Any] = queue.Queue()
+        self._numbers = count(1)
         self._stopped = False
         self._command = bytearray()
         self._other: list[tuple[int, bytes]] = []
@@ -121,6 +123,7 @@ class Conversation:
             if self._store is not None:
                 self._store.arrival.give_up()
             association.is_established = False
+            self._answers.put(None)  # nobody needs to wait for one any more
             association.is_released = ending is evt.EVT_RELEASED
             association.is_aborted = not association.is_released
             evt.trigger(association, ending, {})
@@ -135,9 +138,11 @@ class Conversation:
         self, dataset: Dataset, event_type: int, class_uid: str, instance_uid: str, **_: Any
     ) -> tuple[Dataset, None]:
         """As pynetdicom's: send a report from another thread and wait for its answer; empty where none comes."""
+        if not self._association.is_established:
+            raise RuntimeError("the association has ended")
         context = next(c for c in self._association.accepted_contexts if c.abstract_syntax == class_uid)
         request = N_EVENT_REPORT()
-        request.MessageID = 1
+        request.MessageID = number = next(self._numbers) % 65536
         request.AffectedSOPClassUID = class_uid
         request.AffectedSOPInstanceUID = instance_uid
         request.EventTypeID = event_type
@@ -146,10 +151,17 @@ class Conversation:
         with self._sending:
             self._association.dimse.send_msg(request, int(context.context_id or 0))
             self._pass_on()
-        answer = Dataset()
+        return self._answer_to(number), None
+
+    def _answer_to(self, number: int) -> Dataset:
+        """The answer to a message of ours; empty where none comes in time, or the association ends."""
+        answer, deadline = Dataset(), time.monotonic() + self._timeout_s
         with suppress(queue.Empty):
-            answer.Status = self._answers.get(timeout=self._timeout_s).Status
-        return answer, None
+            while primitive := self._answers.get(timeout=max(deadline - time.monotonic(), 0.0)):
+                if primitive.MessageIDBeingRespondedTo == number:  # else to one that was given up
+                    answer.Status = primitive.Status
+                    break
+        return answer
 
     def _until_released(self) -> bool:
         """Whether the peer released the association; False where it aborted it, or we were stopped."""

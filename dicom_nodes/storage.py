@@ -262,7 +262,8 @@ class Storage:
                     todo="Stop it, or give this one a folder of its own.",
                 ) from error
             for leftover in (self.root / "incoming").iterdir():
-                leftover.unlink()
+                if not _is_being_written(leftover):
+                    leftover.unlink(missing_ok=True)
             yield
 
     def _offset(self, key: str) -> int:
@@ -296,6 +297,12 @@ class Storage:
             (self.root / "objects" / name).mkdir(exist_ok=True)
         if wanted:
             _sync(self.root / "objects")
+
+
+def _is_being_written(draft: Path) -> bool:
+    """Whether another process that lives writes a draft: one that fetches needs no listener, and no lock."""
+    process = draft.name.partition("-")[0]
+    return process != str(os.getpid()) and Path("/proc", process).exists()
 
 
 def write_note(path: Path, values: Mapping[str, Any]) -> None:

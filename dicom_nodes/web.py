@@ -11,7 +11,7 @@ import logging
 import os
 import secrets
 import ssl
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -190,22 +190,34 @@ def find(peer: WebPeer, level: str, keys: Mapping[str, str]) -> list[Dataset]:
         PeerError: it cannot be reached, or refuses.
     """
     filters = {keyword: value for keyword, value in keys.items() if value and not keyword.endswith("InstanceUID")}
+    filters |= {"SOPInstanceUID": keys["SOPInstanceUID"]} if keys.get("SOPInstanceUID") else {}
     wanted = [keyword for keyword, value in keys.items() if not value]
     study, series = keys.get("StudyInstanceUID") or None, keys.get("SeriesInstanceUID") or None
     try:
         with _session(peer) as session:
             client = DICOMwebClient(peer.url, session=session, timeout=peer.timeout_s)
             client.set_http_retry_params(retry=False)
+            asked: dict[str, Any] = {"fields": wanted, "search_filters": filters}
             if level == "STUDY":
-                found = client.search_for_studies(fields=wanted, search_filters=filters)
-            elif level == "SERIES":
-                found = client.search_for_series(study, fields=wanted, search_filters=filters)
-            else:
-                filters |= {"SOPInstanceUID": keys["SOPInstanceUID"]} if keys.get("SOPInstanceUID") else {}
-                found = client.search_for_instances(study, series, fields=wanted, search_filters=filters)
-        return [Dataset.from_json(values) for values in found]
+                return _every_page(lambda offset: client.search_for_studies(offset=offset, **asked), level)
+            if level == "SERIES":
+                return _every_page(lambda offset: client.search_for_series(study, offset=offset, **asked), level)
+            return _every_page(lambda offset: client.search_for_instances(study, series, offset=offset, **asked), level)
     except (OSError, ValueError) as error:
         raise _peer_error(error, "QIDO-RS", peer) from error
+
+
+def _every_page(ask: Callable[[int | None], list[Any]], level: str) -> list[Dataset]:
+    """What an archive finds, also where it tells no more than so many at once (PS3.18 8.3.4.4)."""
+    keyword = {"STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID"}.get(level, "SOPInstanceUID")
+    found: dict[str, Dataset] = {}
+    offset: int | None = None
+    while True:
+        page = {str(one.get(keyword)): one for one in map(Dataset.from_json, ask(offset))}
+        if page.keys() <= found.keys():  # none, or an archive that starts over each time
+            return list(found.values())
+        found |= page
+        offset = len(found)
 
 
 def retrieve(peer: WebPeer, study: str, series: str, instance: str = "") -> Iterator[bytes]:

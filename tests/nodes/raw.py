@@ -66,6 +66,11 @@ def echo_rq(message: int = 9) -> bytes:
     return command({0x0002: even(VERIFICATION), 0x0100: us(0x30), 0x0110: us(message), 0x0800: us(0x0101)})
 
 
+def event_report_rsp(message: int, status: int) -> bytes:
+    """The answer to an N-EVENT-REPORT."""
+    return command({0x0100: us(0x8100), 0x0120: us(message), 0x0800: us(0x0101), 0x0900: us(status)})
+
+
 def values(data: bytes, control: int, context: int = 1, size: int = 1 << 14) -> list[bytes]:
     """Presentation data values of at most ``size`` bytes; ``control`` is that of all but the last (PS3.8 annex E)."""
     pieces = [data[at : at + size] for at in range(0, len(data), size)] or [b""]

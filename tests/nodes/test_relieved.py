@@ -6,13 +6,16 @@ import threading
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from queue import Queue
 
 import pynetdicom
 import pytest
 import structlog
+from pydicom import Dataset
 from pynetdicom.association import Association
 
 from dicom_nodes import relieved
+from dicom_nodes.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
 from dicom_nodes.config import NodeConfig
 from dicom_nodes.index import Index
 from dicom_nodes.listener import Listener
@@ -179,3 +182,34 @@ def test_a_large_object_is_never_in_memory(tmp_path: Path, listener: Listener, i
         peer.release()
     assert index.changes_since(0)[0].size_bytes == len(start) + (6000 << 14)
     assert peak < 4e6
+
+
+def test_a_report_takes_no_late_answer_to_another(listener: Listener, tmp_path: Path) -> None:
+    """The first report is answered after the node has given it up; the second hears its own answer, and the end."""
+    contexts = ((raw.CT, raw.EXPLICIT), (PUSH_MODEL, raw.IMPLICIT))
+    with RawPeer(listener.port) as peer:
+        peer.associate(*contexts)
+        wait_until(lambda: [type(thread) for thread in threads()] == [Association])
+        (association,) = threads()
+        wait_until(lambda: "send_n_event_report" in vars(association))  # it has been taken over
+        conversation = vars(association)["send_n_event_report"].__self__
+        conversation._timeout_s = 0.3
+        assert conversation.send_n_event_report(Dataset(), 1, PUSH_MODEL, PUSH_MODEL_INSTANCE)[0] == Dataset()
+        conversation._timeout_s = 20.0
+        heard: Queue[Dataset] = Queue()
+
+        def report() -> None:
+            heard.put(conversation.send_n_event_report(Dataset(), 1, PUSH_MODEL, PUSH_MODEL_INSTANCE)[0])
+
+        for answers in ([(1, 0x0110), (2, 0x0000)], []):
+            thread = threading.Thread(target=report)
+            thread.start()
+            for _ in range(2 if answers else 1):  # the report that was given up, and this one
+                assert peer.read()[0] == 4
+            for number, status in answers:
+                peer.send(p_data(raw.event_report_rsp(number, status), 1, context=3))
+            if not answers:
+                peer.release()
+            said = heard.get(timeout=10)
+            thread.join(5)
+            assert said.get("Status") == (0x0000 if answers else None)

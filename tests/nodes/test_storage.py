@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -245,3 +246,18 @@ class AnyOrder(RuleBasedStateMachine):
 
 AnyOrder.TestCase.settings = settings(max_examples=5, stateful_step_count=15, deadline=None)
 TestAnyOrder = AnyOrder.TestCase
+
+
+def test_what_another_process_writes_just_now_is_not_swept_away(storage: Storage) -> None:
+    """Who fetches needs no listener; who was killed leaves a draft that the next process sweeps away."""
+    with subprocess.Popen(["sleep", "60"]) as alive, subprocess.Popen(["true"]) as dead:
+        dead.wait(10)
+        drafts = [storage.root / "incoming" / f"{process.pid}-1" for process in (alive, dead)]
+        for draft in drafts:
+            draft.write_bytes(b"half")
+        with storage.locked():
+            assert [draft.exists() for draft in drafts] == [True, False]
+        alive.kill()
+        alive.wait(10)
+        with storage.locked():
+            assert list((storage.root / "incoming").iterdir()) == []

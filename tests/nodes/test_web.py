@@ -39,6 +39,8 @@ class Archive:
     content_type: str = "application/dicom+json"
     port: int = 0
     requests: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+    first: list[bytes] = field(default_factory=list)
+    """Bodies that are given before ``body``, one to each request."""
 
     @property
     def peer(self) -> WebPeer:
@@ -57,11 +59,12 @@ def serving(made: Archive, context: ssl.SSLContext | None = None) -> Iterator[Ar
         def _answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             made.requests.append((self.path, dict(self.headers), body))
+            answer = made.first.pop(0) if made.first else made.body
             self.send_response(made.status)
             self.send_header("Content-Type", made.content_type)
-            self.send_header("Content-Length", str(len(made.body)))
+            self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
-            self.wfile.write(made.body)
+            self.wfile.write(answer)
 
         do_GET = do_POST = _answer  # noqa: N815
 
@@ -74,9 +77,11 @@ def serving(made: Archive, context: ssl.SSLContext | None = None) -> Iterator[Ar
         made.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield made
-        server.shutdown()
-        thread.join(5)
+        try:
+            yield made
+        finally:
+            server.shutdown()
+            thread.join(5)
 
 
 @pytest.fixture
@@ -281,6 +286,25 @@ class TestConfiguration:
         assert "sesame" not in str(caught.value)
 
 
+def test_an_archive_that_tells_a_few_at_once_is_asked_for_the_rest(archive: Archive) -> None:
+    def page(*names: str) -> bytes:
+        return json.dumps([{"0020000D": {"vr": "UI", "Value": [name]}} for name in names]).encode()
+
+    archive.first, archive.body = [page("1.1", "1.2"), page("1.3")], page()
+    assert [str(one.StudyInstanceUID) for one in find(archive.peer, "STUDY", {"PatientID": "P"})] == [
+        "1.1",
+        "1.2",
+        "1.3",
+    ]
+    assert [path.partition("?")[2] for path, _, _ in archive.requests] == [
+        "PatientID=P",
+        "PatientID=P&offset=2",
+        "PatientID=P&offset=3",
+    ]
+    archive.body = page("1.1", "1.2")
+    assert len(find(archive.peer, "STUDY", {"PatientID": "P"})) == 2, "it knows no offset, and starts over"
+
+
 class TestOverTls:
     @pytest.fixture
     def secure(self, tmp_path: Path) -> Iterator[Archive]:
@@ -306,6 +330,7 @@ class TestOverTls:
         assert [path for path, _, _ in secure.requests] == [
             "/dicom-web/studies",
             "/dicom-web/instances?SOPInstanceUID=1.2.3",
+            "/dicom-web/instances?SOPInstanceUID=1.2.3&offset=1",
             "/dicom-web/studies/1.2/series/1.3",
         ]
 
