@@ -70,8 +70,8 @@ class Server(ThreadedAssociationServer):
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002
         """Whether a connection is greeted at all; one too many is closed, since each holds two threads."""
         address = str(client_address[0])
-        known = [str(association.requestor.address) for association in self.active_associations]
         with self._counting:
+            known = [str(association.requestor.address) for association in self.active_associations]
             every = len(known) + self._greeting.total()
             theirs = known.count(address) + self._greeting[address]
             if every < self._most and theirs < self._most // 2:
@@ -83,11 +83,14 @@ class Server(ThreadedAssociationServer):
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Greet a connection, in a thread of its own: the TLS handshake, then the association."""
+        greeted = None
         try:
-            self._greet(request, client_address)
+            greeted = self._greeted(request, client_address)
         finally:
-            with self._counting:
+            with self._counting:  # so that each is counted once: here, or among the associations
                 self._greeting[str(client_address[0])] -= 1
+                if greeted is not None:
+                    super().finish_request(greeted, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """Log what went wrong with a connection; the others go on."""
@@ -95,7 +98,8 @@ class Server(ThreadedAssociationServer):
         found = [] if error is None else trail(error)
         log.error("connection ended", address=client_address[0], reason=type(error).__name__, trail=found)
 
-    def _greet(self, request: Any, client_address: Any) -> None:
+    def _greeted(self, request: Any, client_address: Any) -> Any:
+        """The connection after its handshake; None where that failed."""
         if self.ssl_context is not None:
             request.settimeout(HANDSHAKE_S)
             try:
@@ -105,9 +109,9 @@ class Server(ThreadedAssociationServer):
                 log.warning("connection refused", address=client_address[0], reason=reason)
                 tell(Refused("", "", str(client_address[0]), reason))
                 self.shutdown_request(request)
-                return
+                return None
         request.settimeout(self._entity.network_timeout)
-        super().finish_request(request, client_address)
+        return request
 
 
 def handshake_failure(error: OSError) -> str:

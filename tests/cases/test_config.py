@@ -40,11 +40,12 @@ def test_the_example_names_every_key_with_the_value_that_holds_without_it(tmp_pa
     (tmp_path / "plain.toml").write_text(EXAMPLE.read_text(encoding="utf-8"), encoding="utf-8")
     assert load_config(explicit) == load_config(tmp_path / "plain.toml")
     for model in (NodeConfig, Limits, Peer, WebPeer, FetchConfig, FetchRule, WorkerConfig, OperationConfig):
-        for key in set(_keys(model)) - {"limits", "web", "peers", "tls", "keep_days", "rules"}:
+        for key in set(_keys(model)) - {"limits", "web", "peers", "tls", "keep_days", "rules", "certificate", "key"}:
             assert re.search(rf"^{key} = ", text, flags=re.MULTILINE), f"{key} is missing from docs/psdt.toml"
     assert "[operation.keep_days]" in text
     for key in (*_keys(Tls), *get_args(Kept)):
         assert f"#   {key} = " in text, f"{key} is missing from docs/psdt.toml"
+    assert text.count("#   certificate = ") == text.count("#   key = ") == 2, "of the node, and of a web peer"
 
 
 def _keys(model: type[BaseModel]) -> list[str]:
