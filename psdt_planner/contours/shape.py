@@ -19,9 +19,11 @@ Field = NDArray[np.float32]
 
 Indices = tuple[int, ...]
 
-SMOOTHING_MM = {MaskKind.BINARY: 2.5, MaskKind.OCCUPANCY: 2.0}
-"""SD of the Gaussian over a binary mask's signed distance, and over an occupancy mask itself: enough to take the
-staircase of DWI voxels away; more rounds ellipsoids and lobes."""
+BINARY_MM = 2.5
+"""SD of the Gaussian over a binary mask's signed distance: enough to take the staircase of DWI voxels away."""
+
+LEAST_MM, MOST_MM = 2.0, 3.0
+"""Between these lies the SD of the Gaussian over an occupancy mask; see `smoothing_mm`."""
 
 ROUNDS = {MaskKind.BINARY: 0, MaskKind.OCCUPANCY: 2}
 """How often a shape is compared with its mask and drawn again: a binary mask says too little to be compared with, and
@@ -40,7 +42,7 @@ SAMPLES = 3
 def lesion_shape(flag: FlaggedLesion, ct_from_mr: Rigid, ct: Grid) -> Shape:
     """The lesion on the planning CT: a smooth field whose positive volume is the mask's volume to 1 %.
 
-    Binary masks: signed distance, smoothed by a Gaussian; occupancy masks: the Gaussian alone (`SMOOTHING_MM`, in mm
+    Binary masks: signed distance, smoothed by a Gaussian; occupancy masks: the Gaussian alone (`smoothing_mm`, in mm
     on the flag's anisotropic grid), then drawn again until the shape fills each voxel nearly as the mask says. The
     field is carried over by cubic splines, and its level is the one that keeps the volume. Parts that do not touch
     are drawn one by one, so that a part of a single voxel is not lost beside a larger one. In an occupancy mask,
@@ -74,6 +76,19 @@ def lesion_shape(flag: FlaggedLesion, ct_from_mr: Rigid, ct: Grid) -> Shape:
         volume_mm3 = _volume_mm3(np.where(np.logical_or.reduce(parts), flag.mask, np.float32(0.0)), flag.grid)
         field -= _level_of_volume(field, cell_mm3, volume_mm3, divisions=_divisions(field))
     return Shape(lattice, _closed(field, flag.id))
+
+
+def smoothing_mm(kind: MaskKind, grid: Grid) -> float:
+    """SD of the Gaussian over a mask, in mm.
+
+    Of an occupancy mask the noise of each voxel weighs less where voxels are small and many lie below the Gaussian,
+    and rounds that draw it again amplify it; so larger voxels are smoothed more: SD = 1.2 e^(2/3), e the edge of a
+    cube of the voxel's volume. More rounds ellipsoids and lobes.
+    """
+    if kind is MaskKind.BINARY:
+        return BINARY_MM
+    edge_mm = float(np.cbrt(np.prod(grid.spacing_kji_mm)))
+    return float(np.clip(1.2 * edge_mm ** (2.0 / 3.0), LEAST_MM, MOST_MM))
 
 
 def faint_parts_ml(flag: FlaggedLesion) -> tuple[float, ...]:
@@ -148,7 +163,7 @@ def _occupancy(field: Field, mask: Field, flag_from_window: Points) -> Field:
 def _carried(mask: Field, flag: FlaggedLesion, flag_from_window: Points, shape: Indices) -> Field:
     """The smoothed mask, sampled by cubic splines at the lattice points of a window."""
     spacing_mm = np.array(flag.grid.spacing_kji_mm)
-    sigma = SMOOTHING_MM[flag.mask_kind] / spacing_mm
+    sigma = smoothing_mm(flag.mask_kind, flag.grid) / spacing_mm
     margin = np.ceil(4.0 * sigma).astype(int) + 2
     padded = np.pad(mask, [(n, n) for n in margin.tolist()])
     if flag.mask_kind is MaskKind.BINARY:
