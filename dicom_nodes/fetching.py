@@ -255,7 +255,9 @@ class Fetcher:
         """As from a sender: on disk and in the index, or a status that says why not."""
         arrival = self._reception.begin(Announced(sop_class_uid, sop_instance_uid, syntax, self._sender))
         arrival.write(dataset)
-        return arrival.finish().code
+        status = arrival.finish()
+        arrival.tell()
+        return status.code
 
 
 def _who(peer: Peer | WebPeer) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import BinaryIO
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import data_element_generator
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 from pynetdicom.dsutils import split_dataset
 
 from dicom_nodes.errors import IncompleteObjectError, UnreadableObjectError
@@ -33,7 +33,11 @@ KEYWORDS = (
     "SeriesInstanceUID",
     "FrameOfReferenceUID",
 )
-LAST_TAG = max(int(Tag(keyword)) for keyword in KEYWORDS)
+TAGS = {int(Tag(keyword)): keyword for keyword in KEYWORDS}
+LAST_TAG = max(TAGS)
+
+MANUFACTURER = {int(Tag("Manufacturer")): "Manufacturer"}
+TRANSFER_SYNTAX = {int(Tag("TransferSyntaxUID")): "TransferSyntaxUID"}
 
 MALFORMED = (
     InvalidDicomError,
@@ -93,7 +97,7 @@ def read_header(dataset: BinaryIO, transfer_syntax_uid: str) -> Header:
             malformed.
     """
     try:
-        values = _values(dataset, UID(transfer_syntax_uid), KEYWORDS)
+        values = _values(dataset, UID(transfer_syntax_uid), TAGS)
     except MALFORMED as error:
         raise _unreadable(transfer_syntax_uid) from error
     if "SOPClassUID" not in values and "SOPInstanceUID" not in values:
@@ -134,7 +138,7 @@ def read_file_manufacturer(path: Path) -> str:
     with path.open("rb") as file:
         file.seek(offset)
         try:
-            return _values(file, UID(transfer_syntax_uid), ["Manufacturer"]).get("Manufacturer", "")
+            return _values(file, UID(transfer_syntax_uid), MANUFACTURER).get("Manufacturer", "")
         except MALFORMED as error:
             raise _unreadable(transfer_syntax_uid) from error
 
@@ -149,7 +153,7 @@ def file_parts(data: bytes) -> tuple[str, bytes, bytes]:
         raise UnreadableObjectError("not a file in the DICOM File Format")
     start = 144 + int.from_bytes(data[140:144], "little")
     try:
-        syntax = _values(BytesIO(data[132:start]), UID("1.2.840.10008.1.2.1"), ["TransferSyntaxUID"])
+        syntax = _values(BytesIO(data[132:start]), ExplicitVRLittleEndian, TRANSFER_SYNTAX)
     except MALFORMED as error:
         raise UnreadableObjectError("the file meta information cannot be read") from error
     if not is_uid(syntax.get("TransferSyntaxUID", "")):
@@ -174,16 +178,15 @@ def _unreadable(transfer_syntax_uid: str) -> UnreadableObjectError:
     )
 
 
-def _values(dataset: BinaryIO, syntax: UID, keywords: Iterable[str]) -> dict[str, str]:
-    """The values of ``keywords`` that are there, without padding; none of them may lie behind ``LAST_TAG``."""
-    tags = {int(Tag(keyword)): keyword for keyword in keywords}
+def _values(dataset: BinaryIO, syntax: UID, tags: Mapping[int, str]) -> dict[str, str]:
+    """Values by the keywords of ``tags`` that are there, without padding; no tag may lie behind ``LAST_TAG``."""
     stream = _inflated(dataset) if syntax == DeflatedExplicitVRLittleEndian else dataset
     elements = data_element_generator(
         stream,
         syntax.is_implicit_VR,
         syntax.is_little_endian,
         stop_when=_is_behind_last_tag,
-        specific_tags=[BaseTag(tag) for tag in tags],
+        specific_tags=list(tags),
     )
     return {tags[element.tag]: _text(element.value) for element in elements if element.tag in tags}
 

@@ -56,6 +56,9 @@ class Instance(Base):
     received_at_s: Mapped[float] = mapped_column(Float)
 
 
+INSERT = insert(Instance)
+
+
 @dataclass(eq=False)
 class _Entry:
     """A row that waits to be entered, and how that went."""
@@ -132,7 +135,7 @@ class Index:
                 known = set(connection.scalars(select(Instance.key).where(Instance.key.in_(keys)))) if keys else set()
                 new = {e.row["key"]: e for e in reversed(batch) if e.row["key"] not in known}  # the first of a key wins
                 if new:
-                    connection.execute(insert(Instance), [entry.row for entry in batch if entry in new.values()])
+                    connection.execute(INSERT, [entry.row for entry in batch if entry in new.values()])
         except Exception as error:  # each waiting thread must hear of it
             if len(batch) > 1 or batch[0].fresh:
                 for entry in batch:

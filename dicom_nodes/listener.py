@@ -158,7 +158,9 @@ class Listener:
         sender = Sender(peer.ae_title, str(peer.address or ""))
         arrival = self._reception.begin(Announced(sop_class, sop_instance, event.context.transfer_syntax, sender))
         arrival.write((request.DataSet or BytesIO()).getbuffer())
-        return arrival.finish().code
+        status = arrival.finish()
+        arrival.tell()
+        return status.code
 
 
 def _end(associations: Sequence[Association]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -75,6 +76,11 @@ class Reception:
         """The arrival of one object: to be written to, then finished or given up."""
         return Arrival(self, announced)
 
+    def make_ready(self) -> None:
+        """Make a file for the object that may follow, while its sender gets it ready."""
+        with suppress(OSError):  # a disk that is full is told to whoever sends
+            self.storage.prepare()
+
     def refusal(self, announced: Announced) -> tuple[Status, str] | None:
         """Why an object is not taken, before any byte of it; None where it is."""
         if not is_uid(announced.sop_instance_uid):
@@ -121,8 +127,13 @@ class Arrival:
             self._answer = self._guarded(lambda: draft.write(piece))
 
     def finish(self) -> Status:
-        """The answer, after the last piece."""
-        status, reason = self._answer or self._guarded(self._keep) or (statuses.PROCESSING_FAILURE, "no answer")
+        """The answer, after the last piece. The sender waits for it, and for nothing of what ``tell`` does then."""
+        self._answer = self._answer or self._guarded(self._keep) or (statuses.PROCESSING_FAILURE, "no answer")
+        return self._answer[0]
+
+    def tell(self) -> None:
+        """Leave no draft behind, log the answer and let it be heard: after ``finish``, when the sender has it."""
+        status, reason = self._answer or (statuses.PROCESSING_FAILURE, "no answer")
         self.give_up()
         note = log.debug if status is statuses.SUCCESS else log.error
         uid = self._announced.sop_instance_uid
@@ -130,7 +141,6 @@ class Arrival:
         note("object", uid=uid, status=f"{status.code:04X}", answer=status.name, reason=reason, **self._label)
         sender = self._announced.sender
         tell(Answered(sender.calling, sender.address, status.code, self._header, status is statuses.OTHER_BYTES))
-        return status
 
     def give_up(self) -> None:
         """Leave nothing behind of an object that does not come to its end."""

@@ -196,6 +196,8 @@ class Conversation:
             if control & 2:
                 store, self._store = self._store, None
                 self._send(store.answer(store.arrival.finish().code))
+                store.arrival.tell()
+                self._reception.make_ready()
         elif self._other:
             self._other.append((context_id, bytes([control]) + fragment))
             self._serve_other(last=bool(control & 2))

@@ -12,7 +12,7 @@ SHA-256 of the data set as private information, so that ``is_whole`` tells.
 
     objects/3f/3f9a...c2.dcm         the first object received under a UID; it is never replaced
     quarantine/3f9a...c2-81d0...77.dcm    other bytes that came under the same UID later
-    incoming/                        being written
+    incoming/                        being written; an empty file is made ready for what comes next
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import shutil
 import struct
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -43,6 +44,7 @@ IMPLEMENTATION_CLASS_UID = "2.25.287586961682435771077288755061766805293"
 DIGEST_UID = "2.25.198019374108992261493794207908491209217"
 """Of the private information in the files' meta information: the SHA-256 of the data set."""
 PARALLEL_SYNCS = 16
+MOST_READY = 4
 DRAFTS = count(1)
 """Numbers of the files that this process begins."""
 KEY = re.compile(r"objects/[0-9a-f]{2}/[0-9a-f]{64}\.dcm|quarantine/[0-9a-f]{64}-[0-9a-f]{64}\.dcm")
@@ -107,17 +109,34 @@ def _noted_digest(start: bytes) -> str | None:
     return start[-DIGEST_BYTES:].hex() if start[:-DIGEST_BYTES].endswith(DIGEST_MARK) else None
 
 
+class _File:
+    """A new file in a folder, open and empty."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / f"{os.getpid()}-{next(DRAFTS)}"
+        self.handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+    def remove(self) -> None:
+        """Close it, and take its name away."""
+        os.close(self.handle)
+        self.path.unlink(missing_ok=True)
+
+
 class Draft:
     """An object while its data set comes in, piece by piece; it is in no place until ``Storage.place`` gives it one."""
 
-    def __init__(self, folder: Path, sop_instance_uid: str, start: bytes) -> None:
+    def __init__(self, file: _File, sop_instance_uid: str, start: bytes) -> None:
         self.sop_instance_uid = sop_instance_uid
         self.size_bytes = 0
         self._start = start
         self._digest = hashlib.sha256()
-        self.path = folder / f"{os.getpid()}-{next(DRAFTS)}"
-        self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._file = file
         self._write(start)
+
+    @property
+    def path(self) -> Path:
+        """Where it is written."""
+        return self._file.path
 
     def write(self, piece: bytes | memoryview) -> None:
         """Append a piece of the data set."""
@@ -128,29 +147,30 @@ class Draft:
     def finish(self) -> str:
         """Note the digest of what was written where there is room for it, and return it as hexadecimal digits."""
         if _noted_digest(self._start) is not None:
-            os.pwrite(self._handle, self._digest.digest(), len(self._start) - DIGEST_BYTES)
+            os.pwrite(self._file.handle, self._digest.digest(), len(self._start) - DIGEST_BYTES)
         return self._digest.hexdigest()
 
     def sync(self) -> None:
         """Let the bytes survive a power cut."""
-        os.fsync(self._handle)
+        os.fsync(self._file.handle)
 
     @contextmanager
     def dataset(self) -> Iterator[BinaryIO]:
         """The data set as far as it was written, to read."""
-        with mmap.mmap(self._handle, 0, access=mmap.ACCESS_READ) as file:  # a parser asks a hundred times where it is
+        with mmap.mmap(
+            self._file.handle, 0, access=mmap.ACCESS_READ
+        ) as file:  # a parser asks a hundred times where it is
             file.seek(len(self._start))
             yield cast("BinaryIO", file)
 
     def close(self) -> None:
         """Forget the draft; where it was placed, it stays."""
-        os.close(self._handle)
-        self.path.unlink(missing_ok=True)
+        self._file.remove()
 
     def _write(self, piece: bytes | memoryview) -> None:
         left = memoryview(piece)
         while left:
-            left = left[os.write(self._handle, left) :]
+            left = left[os.write(self._file.handle, left) :]
 
 
 class Storage:
@@ -163,6 +183,7 @@ class Storage:
         _sync(self.root)
         self._make_folders()
         self._beside = ThreadPoolExecutor(PARALLEL_SYNCS, "sync")
+        self._ready: deque[_File] = deque()
         self._placing = [threading.Lock() for _ in range(256)]
 
     def path(self, key: str) -> Path:
@@ -173,7 +194,20 @@ class Storage:
 
     def draft(self, sop_instance_uid: str, start: bytes) -> Draft:
         """A new object that is about to be written behind ``start``; close it whatever happens."""
-        return Draft(self.root / "incoming", sop_instance_uid, start)
+        try:
+            file = self._ready.pop()
+        except IndexError:
+            file = _File(self.root / "incoming")
+        try:
+            return Draft(file, sop_instance_uid, start)
+        except BaseException:
+            file.remove()
+            raise
+
+    def prepare(self) -> None:
+        """Make the file of a next draft while nobody waits for it: where much was deleted, ext4 takes its time."""
+        if len(self._ready) < MOST_READY:
+            self._ready.append(_File(self.root / "incoming"))
 
     def keep(self, sop_instance_uid: str, file_meta: bytes, dataset: bytes | memoryview) -> Kept:
         """Keep a data set that is there as a whole; ``file_meta`` is the encoded group 0002, its length first."""
@@ -264,7 +298,11 @@ class Storage:
             for leftover in (self.root / "incoming").iterdir():
                 if not _is_being_written(leftover):
                     leftover.unlink(missing_ok=True)
-            yield
+            try:
+                yield
+            finally:
+                while self._ready:
+                    self._ready.pop().remove()
 
     def _offset(self, key: str) -> int:
         """Where the data set of an object starts."""

@@ -21,7 +21,8 @@ from dicom_nodes.storage import Storage
 from fixtures.malformed import Malformed, corpus, split
 from psdt_planner.dicom.intake import read_inputs
 from tests.dicom_in.packs import BESIDE
-from tests.nodes.objects import make, uid, write
+from tests.network import wait_until
+from tests.nodes.objects import begun, make, uid, write
 from tests.nodes.raw import RawPeer
 
 SEED = 20240229
@@ -55,7 +56,7 @@ def send_all(files: Iterator[Malformed], listener: Listener, storage: Storage, i
             assert status in ALLOWED, f"{file.name}: {status:04X}"
             after = {change.key for change in index.changes_since(0)}
             assert bool(after - before) <= (status in {0x0000, 0xA901}), file.name
-            assert list((storage.root / "incoming").iterdir()) == [], file.name
+            wait_until(lambda: begun(storage) == [])
             counts[status] += 1
         peer.release()
     echo(Peer(host="127.0.0.1", port=listener.port, ae_title="PSDT", timeout_s=10), "SCANNER")

@@ -18,6 +18,8 @@ from pydicom.uid import (
     SpatialRegistrationStorage,
 )
 
+from dicom_nodes.storage import Storage
+
 ROOT = "1.2.826.0.1.3680043.8.498."
 PATIENT_NAME = "Planted^Name"
 PATIENT_ID = "PLANTED-4711"
@@ -36,6 +38,11 @@ CLASSES = {
 def uid(*parts: int) -> UID:
     """A UID from numbers."""
     return UID(ROOT + ".".join(map(str, parts)))
+
+
+def begun(storage: Storage) -> list[Path]:
+    """What is being written and has no place yet. An empty file is made ready, and nothing is in it."""
+    return [path for path in (storage.root / "incoming").iterdir() if path.stat().st_size]
 
 
 def make(modality: str, number: int, *, patient_id: str = PATIENT_ID, study: int = 1) -> Dataset:

@@ -23,7 +23,7 @@ from dicom_nodes.query import echo
 from dicom_nodes.storage import Storage
 from tests.network import wait_until
 from tests.nodes import raw
-from tests.nodes.objects import dataset_bytes, make, uid, write
+from tests.nodes.objects import begun, dataset_bytes, make, uid, write
 from tests.nodes.raw import RawPeer, p_data, pdu
 from tests.nodes.test_tls import ELSEWHERE, HOSPITAL, files
 
@@ -131,7 +131,7 @@ def test_a_fault_is_named_and_leaves_nothing(
         peer.connection.close()
         wait_until(lambda: any(message in str(line.get("reason")) for line in logs), 10)
     wait_until(lambda: left()[0] <= before[0] and left()[1] <= before[1], 10)
-    assert list((storage.root / "incoming").iterdir()) == []
+    assert begun(storage) == []
     echo(node, "SCANNER")
 
 

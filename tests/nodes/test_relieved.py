@@ -22,7 +22,7 @@ from dicom_nodes.listener import Listener
 from dicom_nodes.storage import Storage
 from tests.network import wait_until
 from tests.nodes import raw
-from tests.nodes.objects import dataset_bytes, make, uid, write
+from tests.nodes.objects import begun, dataset_bytes, make, uid, write
 from tests.nodes.raw import RawPeer, p_data, pdu
 
 
@@ -149,7 +149,7 @@ def test_who_breaks_the_rules_is_cut_off_and_nobody_else(
         assert other.store(uid(1, 1, 1), ct(tmp_path, 1)) == 0
         other.release()
     wait_until(lambda: threads() == [])
-    assert list((storage.root / "incoming").iterdir()) == []
+    assert begun(storage) == []
 
 
 def test_a_pdu_longer_than_agreed_is_not_waited_for(listener: Listener) -> None:

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from pydicom.filereader import read_file_meta_info
 
 from dicom_nodes.errors import ConfigurationError, FaultError
-from dicom_nodes.storage import DIGEST_UID, KEY, PREAMBLE, Kept, Outcome, Storage, file_start
+from dicom_nodes.storage import DIGEST_UID, KEY, MOST_READY, PREAMBLE, Kept, Outcome, Storage, file_start
 
 META = b"\x02\x00\x00\x00UL\x04\x00\x06\x00\x00\x00META::"
 UID = "1.2.3.4"
@@ -164,6 +164,31 @@ def test_a_draft_that_is_given_up_leaves_nothing(tmp_path: Path) -> None:
     draft.write(b"half")
     draft.close()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_draft_is_written_into_a_file_that_was_made_ready(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    with storage.locked():
+        for _ in range(MOST_READY + 1):
+            storage.prepare()
+        ready = list((tmp_path / "incoming").iterdir())
+        assert len(ready) == MOST_READY
+        draft = storage.draft(UID, b"start")
+        assert draft.path in ready
+        draft.close()
+    assert list((tmp_path / "incoming").iterdir()) == [], "who ends leaves none behind"
+
+
+def test_a_draft_that_cannot_be_begun_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    storage, before = Storage(tmp_path), len(list(Path("/proc/self/fd").iterdir()))
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="no space"):
+        storage.draft(UID, b"start")
+    assert list((tmp_path / "incoming").iterdir()) == []
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_of_two_senders_at_once_one_is_first(tmp_path: Path) -> None:
