@@ -381,7 +381,8 @@ def test_a_fitted_lesion_that_lands_on_the_other_side_is_held() -> None:
 
 def ghosts_near(moved_mm: Points, distance_mm: float = 30.0) -> tuple[Ghost, ...]:
     places = [CENTRE_CT + np.array([0.0, 0.0, n * distance_mm]) for n in (-1, 0, 1)]
-    return tuple(Ghost(place, np.asarray(moved_mm, dtype=float), 0.5, 0.05, 0.05) for place in places)
+    moved = np.asarray(moved_mm, dtype=float)
+    return tuple(Ghost(place, moved, moved + np.array([0.5, 0.0, 0.0]), 0.05, 0.05) for place in places)
 
 
 FAR = lesion_module.MOST_MOTION_MM

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -344,7 +344,10 @@ def ghost(
     above: float | None = 0.05,
     below: float | None = 0.05,
 ) -> Ghost:
-    return Ghost(np.asarray(place_mm, dtype=float), np.asarray(moved_mm, dtype=float), apart_mm, above, below)
+    """A place whose two measures lie apart along the patient, which changes no width."""
+    moved = np.asarray(moved_mm, dtype=float)
+    otherwise = None if np.isinf(apart_mm) else moved + apart_mm * UP
+    return Ghost(np.asarray(place_mm, dtype=float), moved, otherwise, above, below)
 
 
 def straight(*ghosts: Ghost, agreement_mm: float = AGREEMENT_MM) -> LevelCheck:
@@ -591,14 +594,23 @@ def test_a_length_that_the_places_do_not_agree_on_tells_nothing() -> None:
     assert wrong_patient(check) == []
 
 
-def wider(by: float, *, apart_mm: float = 0.5, missing: bool = False) -> Found:
-    """Places in the hips that lie further apart on the MR by a part of their distance; the spine did not move."""
+def wider(by: float, otherwise: float | None = None, *, apart_mm: float = 0.5, missing: bool = False) -> Found:
+    """Places in the hips that lie further apart on the MR by a part of their distance; the spine did not move.
+
+    ``otherwise`` is what the other measure says of that part.
+    """
+    beside = by if otherwise is None else otherwise
 
     def found(n: int, place: Points) -> Ghost | None:
-        in_hip = abs(place[0]) > 45.0
-        if in_hip and place[0] < 0.0 and missing:
+        if abs(place[0]) <= 45.0:
+            return ghost(place)
+        if place[0] < 0.0 and missing:
             return None
-        return ghost(place, (by * place[0], 0, 0) if in_hip else (0, 0, 0), apart_mm=apart_mm if in_hip else 0.5)
+        here = ghost(place, (by * place[0], 0, 0), apart_mm=apart_mm)
+        if here.moved_otherwise_mm is None:
+            return here
+        more = np.array([(beside - by) * place[0], 0.0, 0.0])
+        return replace(here, moved_otherwise_mm=here.moved_otherwise_mm + more)
 
     return found
 
@@ -617,12 +629,22 @@ def test_a_pelvis_of_another_width_tells_another_patient(sign: float, beyond: fl
 
 
 @pytest.mark.parametrize(
-    "found", [wider(0.05, apart_mm=2.01), wider(0.05, missing=True)], ids=["measures apart", "one hip alone"]
+    "found", [wider(0.05, apart_mm=np.inf), wider(0.05, missing=True)], ids=["one measure alone", "one hip alone"]
 )
-def test_hips_that_no_two_measures_agree_on_tell_no_width(found: Found) -> None:
+def test_hips_that_two_measures_did_not_find_tell_no_width(found: Found) -> None:
     check = judged(found, hips=True)
     assert check.widths == ()
     assert wrong_patient(check) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "width"), [(0.08, 0.03, 0.03), (-0.03, -0.08, -0.03), (0.08, -0.03, 0.0), (0.08, 0.0, 0.0)]
+)
+def test_of_two_measures_the_one_that_says_less_tells_the_width(one: float, other: float, width: float) -> None:
+    """Wherever they put the hips: another man's differ in width, and his bones fit nowhere well."""
+    check = judged(wider(one, other, apart_mm=9.0), hips=True)
+    assert check.widths == pytest.approx((width, width))
+    assert len(wrong_patient(check)) == (abs(width) > MOST_WIDTH)
 
 
 def test_hips_do_not_count_as_places_of_the_spine() -> None:

@@ -51,7 +51,7 @@ MOST_STRETCH, SURE_STRETCH = 0.015, 0.005
 patients; two men differ by 3 to 4 %. Its 95 % interval must lie beyond the second figure, or it tells no length."""
 
 MOST_WIDTH = 0.02
-"""Difference in width of the pelvis that the fits' own errors explain: at most 1.3 % on synthetic patients; two men
+"""Difference in width of the pelvis that the fits' own errors explain: at most 1.0 % on synthetic patients; two men
 differ by 3 to 6 %, or not at all."""
 
 NEIGHBOURS, NEIGHBOUR_MM = 3, 70.0
@@ -64,16 +64,23 @@ class Ghost:
     Attributes:
         place_mm: ``(3,)``, on the CT.
         moved_mm: ``(3,)``, where its fit puts what the MR shows there, minus where the whole body's transform puts it.
-        apart_mm: distance between two measures of different kind.
+        moved_otherwise_mm: ``(3,)``, the same by a measure of another kind; None where that lost the images.
         above, below: how much worse the next level fits (mean robust difference of self-similarity); None where no
             other level was found.
     """
 
     place_mm: Points
     moved_mm: Points
-    apart_mm: float
+    moved_otherwise_mm: Points | None
     above: float | None
     below: float | None
+
+    @property
+    def apart_mm(self) -> float:
+        """Distance between the two measures; infinite where there is one alone."""
+        if self.moved_otherwise_mm is None:
+            return float("inf")
+        return float(np.linalg.norm(self.moved_mm - self.moved_otherwise_mm))
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +94,7 @@ class LevelCheck:
         findings: what holds the case.
         anchored: whether the MR shows, under the transform, one of the anchors that the CT shows.
         widths: how much wider the pelvis is on the CT than on the MR, as a part of its width, at each height where two
-            measures agree on both hip bones.
+            measures found both hip bones: by the measure that says less; 0 where one says wider and one narrower.
     """
 
     spine: Spine
@@ -172,15 +179,19 @@ def check_levels(
     agreement_mm = max(AGREEMENT_MM, AGREEMENT_VOXELS * max(anatomical[0].grid.spacing_kji_mm))
     there = [ct_from_mr.inverse().apply(place) for place in spine.anchors.values()]
     anchored = any(bool(anatomical[0].grid.contains(place)) for place in there)
-    check = LevelCheck(spine, ghosts, agreement_mm, (), tuple(_widths(found[count:], agreement_mm)), anchored)
+    check = LevelCheck(spine, ghosts, agreement_mm, (), tuple(_widths(found[count:])), anchored)
     return replace(check, findings=tuple(_findings(check, computed=computed)))
 
 
-def _widths(hips: Sequence[Ghost | None], agreement_mm: float) -> Iterator[float]:
+def _widths(hips: Sequence[Ghost | None]) -> Iterator[float]:
+    """Of another man's hips the measures seldom agree on the place, and yet on the sign."""
     for right, left in zip(hips[::2], hips[1::2], strict=True):
-        if right and left and max(right.apart_mm, left.apart_mm) <= agreement_mm:
-            across = left.place_mm - right.place_mm
-            yield float((left.moved_mm - right.moved_mm) @ across / (across @ across))
+        if right is None or left is None or right.moved_otherwise_mm is None or left.moved_otherwise_mm is None:
+            continue
+        across = left.place_mm - right.place_mm
+        apart = np.array([left.moved_mm - right.moved_mm, left.moved_otherwise_mm - right.moved_otherwise_mm])
+        one, other = (apart @ across / (across @ across)).tolist()
+        yield min(one, other, key=abs) if one * other > 0.0 else 0.0
 
 
 def _places(spine: Spine) -> list[Points]:
@@ -199,16 +210,18 @@ def _ghost(images: Images, spine: Spine, place: Points, ct_from_mr: Rigid, seed:
     there = level.moving_from_fixed.apply(place)
     upwards = here.mr_from_ct.matrix[:3, :3] @ spine.upwards(place[2])
     above, below = (_other_level(similarity, level.moving_from_fixed, level.cost, side * upwards) for side in (1, -1))
-    return Ghost(place, place - ct_from_mr.apply(there), _apart(here, there, seed), above, below)
+    otherwise = _otherwise(here, seed)
+    moved_otherwise = None if otherwise is None else place - ct_from_mr.apply(otherwise)
+    return Ghost(place, place - ct_from_mr.apply(there), moved_otherwise, above, below)
 
 
-def _apart(here: Surroundings, there: Points, seed: int) -> float:
-    """How far SimpleITK's mutual information puts the place from where self-similarity does."""
+def _otherwise(here: Surroundings, seed: int) -> Points | None:
+    """``(3,)``, where SimpleITK's mutual information puts the place on the MR; None where it loses the images."""
     try:
         found = fit(here.ct, here.mr[here.sharpest], here.mr_from_ct, here.at_ct, AROUND_LESION, seed=seed)
-    except RuntimeError:  # SimpleITK: the images lost each other
-        return float("inf")
-    return float(np.linalg.norm(found.apply(here.at_ct) - there))
+    except RuntimeError:  # SimpleITK's word for it
+        return None
+    return found.apply(here.at_ct)
 
 
 def _other_level(similarity: Similarity, level: Rigid, cost: float, way: Points) -> float | None:

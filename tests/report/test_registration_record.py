@@ -53,7 +53,7 @@ class TestTheCase:
     def test_what_the_spine_says_stands_among_its_figures(self, plan: Plan) -> None:
         places = [np.array([0.0, 0.0, z]) for z in (0.0, 30.0, 60.0)]
         spine = Spine(np.array([[0.0, 0.0, z] for z in np.arange(-4.0, 65.0, 4.0)]), {"hip bones": np.zeros(3)})
-        ghosts = tuple(Ghost(at, 0.01 * at, 0.5, 0.08, 0.06) for at in places)
+        ghosts = tuple(Ghost(at, 0.01 * at, 0.01 * at, 0.08, 0.06) for at in places)
         checked = dataclasses.replace(plan, levels=LevelCheck(spine, ghosts, 2.5, (), (0.004, 0.006)))
         figures = {figure.name: figure for figure in registration_records(checked, SERIES)[0].figures}
         assert figures["places compared along the spine"].value == 3
