@@ -56,7 +56,7 @@ def send_all(files: Iterator[Malformed], listener: Listener, storage: Storage, i
             assert status in ALLOWED, f"{file.name}: {status:04X}"
             after = {change.key for change in index.changes_since(0)}
             assert bool(after - before) <= (status in {0x0000, 0xA901}), file.name
-            wait_until(lambda: begun(storage) == [])
+            wait_until(lambda: begun(storage.root) == [])
             counts[status] += 1
         peer.release()
     echo(Peer(host="127.0.0.1", port=listener.port, ae_title="PSDT", timeout_s=10), "SCANNER")

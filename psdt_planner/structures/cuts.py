@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from scipy import ndimage
@@ -69,8 +70,24 @@ def below_skin(target: Shape, body: Shape, depth_mm: float) -> Shape:
             its border does.
         depth_mm: zero cuts at the surface itself.
     """
+    if not _surface_near(target, body, depth_mm):
+        return target
     deep = kept_inside(body, depth_mm) if depth_mm > 0 else body
     return Shape(target.grid, np.minimum(target.field, on_lattice(deep, target.grid)))
+
+
+def _surface_near(target: Shape, body: Shape, depth_mm: float) -> bool:
+    """Whether the body ends so near to the box around a target; a distance everywhere would take far longer."""
+    inside = np.argwhere(target.field > 0)
+    if not inside.size:
+        return False
+    ends = np.array(list(product(*zip(inside.min(axis=0), inside.max(axis=0), strict=True))))
+    at = body.grid.index_from_mm(target.grid.mm_from_index(ends))
+    more = depth_mm / np.array(body.grid.spacing_kji_mm) + 2.0
+    low = np.maximum(np.floor(at.min(axis=0) - more), 0).astype(int)
+    high = np.ceil(at.max(axis=0) + more).astype(int) + 1
+    k, j, i = (slice(first, last) for first, last in zip(low.tolist(), high.tolist(), strict=True))
+    return bool(body.field[k, j, i].min(initial=np.inf) <= 0)
 
 
 def what_was_cut(before: Shape, after: Shape, gtv: Shape, ctv: Shape, *, by: str, gap_mm: float) -> Cut:

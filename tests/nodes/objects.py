@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from pydicom import Dataset, FileMetaDataset, dcmread
@@ -17,8 +18,6 @@ from pydicom.uid import (
     SegmentationStorage,
     SpatialRegistrationStorage,
 )
-
-from dicom_nodes.storage import Storage
 
 ROOT = "1.2.826.0.1.3680043.8.498."
 PATIENT_NAME = "Planted^Name"
@@ -40,9 +39,14 @@ def uid(*parts: int) -> UID:
     return UID(ROOT + ".".join(map(str, parts)))
 
 
-def begun(storage: Storage) -> list[Path]:
-    """What is being written and has no place yet. An empty file is made ready, and nothing is in it."""
-    return [path for path in (storage.root / "incoming").iterdir() if path.stat().st_size]
+def begun(root: Path) -> list[Path]:
+    """What is being written into a storage and has no place yet; an empty file is made ready, and nothing is in it."""
+    found = []
+    for path in (root / "incoming").iterdir():
+        with suppress(FileNotFoundError):  # it has just got its place
+            if path.stat().st_size:
+                found.append(path)
+    return found
 
 
 def make(modality: str, number: int, *, patient_id: str = PATIENT_ID, study: int = 1) -> Dataset:

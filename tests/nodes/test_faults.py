@@ -131,7 +131,7 @@ def test_a_fault_is_named_and_leaves_nothing(
         peer.connection.close()
         wait_until(lambda: any(message in str(line.get("reason")) for line in logs), 10)
     wait_until(lambda: left()[0] <= before[0] and left()[1] <= before[1], 10)
-    assert begun(storage) == []
+    assert begun(storage.root) == []
     echo(node, "SCANNER")
 
 

@@ -149,7 +149,7 @@ def test_who_breaks_the_rules_is_cut_off_and_nobody_else(
         assert other.store(uid(1, 1, 1), ct(tmp_path, 1)) == 0
         other.release()
     wait_until(lambda: threads() == [])
-    assert begun(storage) == []
+    assert begun(storage.root) == []
 
 
 def test_a_pdu_longer_than_agreed_is_not_waited_for(listener: Listener) -> None:

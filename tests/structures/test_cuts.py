@@ -145,6 +145,16 @@ def test_a_target_deep_in_the_body_is_left_as_it_is() -> None:
     np.testing.assert_array_equal(below_skin(target, body, 5.0).field > 0, target.field > 0)
 
 
+@pytest.mark.parametrize(("skin_mm", "cut"), [(17.0, False), (10.5, True)])
+def test_a_skin_that_lies_near_and_not_within_the_depth_changes_nothing(skin_mm: float, cut: bool) -> None:
+    ct = ct_of(fine_ct(), [(tube(skin_mm), TISSUE)], AIR)
+    target = ball(ct.grid, (0, 0, 0), 6.0)
+    body = body_around(target, ct, target.grid, 5.0)
+    assert body is not None
+    assert body.field.min() < 0
+    assert (below_skin(target, body, 5.0) is target) is not cut
+
+
 def test_where_the_ct_ends_is_no_skin() -> None:
     ct = ct_of(fine_ct("HFP"), [(tube(22.0), TISSUE)], AIR)
     top = float(ct.grid.slice_origins_mm[:, 2].max())
