@@ -93,6 +93,9 @@ class Reception:
         """On disk first, then in the index; only then is the object ours."""
         kept = self.storage.place(draft)
         self.index.add(header, kept, self.clock())
+        if kept.outcome is Outcome.HEALED:
+            uid = header.sop_instance_uid
+            log.error("object in storage was not what was received, and is now", uid=uid, key=kept.key)
         if kept.outcome is Outcome.OTHER:
             return statuses.OTHER_BYTES, "other bytes are held under this UID"
         return statuses.SUCCESS, kept.outcome.value

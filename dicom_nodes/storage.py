@@ -56,6 +56,8 @@ class Outcome(StrEnum):
     NEW = "new"
     SAME = "same"
     """The same bytes are there already."""
+    HEALED = "healed"
+    """The same bytes were there once and had changed on the disk; these have taken their place."""
     OTHER = "other"
     """Other bytes are there under this UID: the new ones are in quarantine."""
 
@@ -221,7 +223,8 @@ class Storage:
     def place(self, draft: Draft) -> Kept:
         """Keep what was written for good; when this returns, its bytes survive a power cut.
 
-        The same bytes a second time leave everything as it is; other bytes go to quarantine.
+        The same bytes a second time leave everything as it is; other bytes go to quarantine. Where what is there has
+        changed on the disk and was once what comes, it goes to quarantine itself.
         """
         name = hashlib.sha256(draft.sop_instance_uid.encode()).hexdigest()
         digest = draft.finish()
@@ -229,8 +232,11 @@ class Storage:
             key = f"objects/{name[:2]}/{name}.dcm"
             outcome = Outcome.NEW if self._link(draft, key) else Outcome.SAME
             if outcome is Outcome.SAME and self.kept(key).sha256 != digest:
-                outcome = Outcome.OTHER
-                key = f"quarantine/{name}-{digest}.dcm"
+                outcome = Outcome.HEALED if self._noted(key) == digest else Outcome.OTHER
+                if outcome is Outcome.HEALED:
+                    self.set_apart(key)
+                else:
+                    key = f"quarantine/{name}-{digest}.dcm"
                 self._link(draft, key)
             elif outcome is Outcome.SAME:  # a process that was killed may have placed it without syncing it
                 _sync(self.root / key)
@@ -239,8 +245,7 @@ class Storage:
 
     def is_whole(self, key: str) -> bool:
         """Whether an object has the bytes that it was kept with; one that does not say is taken to be whole."""
-        with self.path(key).open("rb") as file:
-            noted = _noted_digest(file.read(self._offset(key)))
+        noted = self._noted(key)
         return noted is None or noted == self.kept(key).sha256
 
     def set_apart(self, key: str) -> str:
@@ -303,6 +308,11 @@ class Storage:
             finally:
                 while self._ready:
                     self._ready.pop().remove()
+
+    def _noted(self, key: str) -> str | None:
+        """The digest that an object was kept with, as hexadecimal digits; None where it does not say."""
+        with self.path(key).open("rb") as file:
+            return _noted_digest(file.read(self._offset(key)))
 
     def _offset(self, key: str) -> int:
         """Where the data set of an object starts."""

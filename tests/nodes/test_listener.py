@@ -98,6 +98,21 @@ def test_a_resend_is_accepted_and_kept_once(tmp_path: Path, listener: Listener, 
     assert len(list(storage.every_key())) == len(files)
 
 
+def test_a_resend_takes_the_place_of_an_object_that_changed_on_the_disk(
+    tmp_path: Path, listener: Listener, node: Peer, storage: Storage, index: Index
+) -> None:
+    file = write(make("CT", 1), tmp_path)
+    send([file], node, "SCANNER")
+    before = index.changes_since(0)
+    path = storage.path(before[0].key)
+    path.write_bytes(path.read_bytes()[:-1] + b"X")
+    with structlog.testing.capture_logs() as logs:
+        assert [sent.status for sent in send([file], node, "SCANNER")] == [0x0000]
+    assert dataset_bytes(path) == dataset_bytes(file)
+    assert index.changes_since(0) == before
+    assert [line["key"] for line in logs if "was not what was received" in str(line["event"])] == [before[0].key]
+
+
 @pytest.mark.peer
 def test_other_bytes_under_a_known_uid_are_quarantined(
     tmp_path: Path, listener: Listener, storage: Storage, index: Index

@@ -154,6 +154,27 @@ def test_what_a_power_cut_left_in_part_is_set_apart(tmp_path: Path) -> None:
     assert storage.keep(UID, META, b"data set").outcome is Outcome.NEW
 
 
+def test_the_right_bytes_take_the_place_of_what_changed_on_the_disk(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+
+    def keep(content: bytes) -> Kept:
+        draft = storage.draft(UID, file_start("1.2", UID, "1.3"))
+        draft.write(content)
+        kept = storage.place(draft)
+        draft.close()
+        return kept
+
+    first = keep(b"data set")
+    path = storage.path(first.key)
+    path.write_bytes(path.read_bytes()[:-1] + b"X")
+    assert keep(b"other bytes").outcome is Outcome.OTHER
+    assert path.read_bytes().endswith(b"data seX"), "other bytes than those that were there heal nothing"
+    assert keep(b"data set") == Kept(Outcome.HEALED, first.key, first.sha256, 8)
+    assert storage.is_whole(first.key)
+    assert sorted(key.partition("/")[0] for key in storage.every_key()) == ["objects", "quarantine", "quarantine"]
+    assert keep(b"data set").outcome is Outcome.SAME
+
+
 def test_an_object_that_does_not_say_is_taken_to_be_whole(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     assert storage.is_whole(storage.keep(UID, META, b"data set").key)
