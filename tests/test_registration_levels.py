@@ -25,6 +25,7 @@ from psdt_planner.registration.levels import (
     LEAST_COMPARED,
     LEAST_MARGIN,
     MOST_APART,
+    MOST_FROM_NEIGHBOURS,
     MOST_STRETCH,
     MOST_WIDTH,
     NEIGHBOUR_MM,
@@ -270,7 +271,9 @@ def test_the_right_level_of_the_right_patient_raises_no_doubt(case: Case) -> Non
     assert check.margin is not None
     assert check.margin > 0.02
     assert check.apart_mm < MOST_APART * check.agreement_mm / 2
+    assert check.stretch is not None
     assert abs(check.stretch[0]) < MOST_STRETCH / 2
+    assert check.from_neighbours_mm < MOST_FROM_NEIGHBOURS * check.agreement_mm
     assert all(abs(width) < MOST_WIDTH for width in check.widths)
     assert bool(check.widths) == bool(check.spine.hips_mm)
     heights = [ghost.place_mm[2] for ghost in check.ghosts]
@@ -396,7 +399,9 @@ def test_the_stretch_is_the_slope_of_the_motion_along_the_spine_over_height() ->
     ghosts = [
         ghost((lean * z, 0, z), mm * along + rng.normal(0, 3) * across) for z, mm in zip(heights, motion, strict=True)
     ]
-    slope, low, high = LevelCheck(Spine(line, {}), tuple(ghosts), 2.0).stretch
+    stretch = LevelCheck(Spine(line, {}), tuple(ghosts), 2.0).stretch
+    assert stretch is not None
+    slope, low, high = stretch
     pairs = combinations(zip(heights, motion, strict=True), 2)
     expected = np.median([(mm_b - mm_a) / (z_b - z_a) for (z_a, mm_a), (z_b, mm_b) in pairs])
     assert slope == pytest.approx(expected, abs=1e-9)
@@ -405,7 +410,29 @@ def test_the_stretch_is_the_slope_of_the_motion_along_the_spine_over_height() ->
 
 def test_a_spine_that_only_moved_as_a_whole_is_not_stretched() -> None:
     ghosts = [ghost((0, 0, z), (4.0, -2.0, 9.0)) for z in (20.0, 60.0, 110.0, 190.0)]
-    np.testing.assert_allclose(straight(*ghosts).stretch, 0.0, atol=1e-12)
+    stretch = straight(*ghosts).stretch
+    assert stretch is not None
+    np.testing.assert_allclose(stretch, 0.0, atol=1e-12)
+
+
+def test_the_stretch_is_what_mutual_information_says_and_nothing_where_it_lost_the_images() -> None:
+    places = [(0.0, 0.0, 30.0 * n) for n in range(4)]
+    told = [replace(ghost(place), moved_otherwise_mm=0.01 * place[2] * UP) for place in places]
+    stretch = straight(*told).stretch
+    assert stretch is not None
+    assert stretch[0] == pytest.approx(0.01)
+    lost = [ghost(place, 0.01 * place[2] * UP, apart_mm=np.inf) for place in places[:2]]
+    assert straight(*lost, *told[2:]).stretch is None
+
+
+def test_a_place_is_held_against_the_motion_of_its_neighbours_by_both_measures() -> None:
+    """Seven of eight places move alike; of the eighth one measure is 8 mm off, the other not."""
+    alike = [ghost((0, 0, 30.0 * n), (2.0, 0, 0), apart_mm=0.0) for n in range(7)]
+    odd = replace(ghost((0, 0, 210.0), (2.0, 8.0, 0)), moved_otherwise_mm=np.array([2.0, 0, 0]))
+    assert straight(*alike, odd).from_neighbours_mm == 0.0
+    zigzag = [ghost((0, 0, 30.0 * n), (0, 0, 3.0 * (-1) ** n), apart_mm=0.0) for n in range(16)]
+    assert straight(*zigzag).from_neighbours_mm == 6.0, "four of six neighbours moved the other way"
+    assert straight(alike[0]).from_neighbours_mm == 0.0
 
 
 def test_the_motion_near_a_place_is_the_median_of_the_three_nearest() -> None:
@@ -514,7 +541,7 @@ def test_another_patient_is_told_even_where_no_level_can_be_compared() -> None:
     check = judged(lambda _, place: ghost(place, apart_mm=9.0, above=None), computed=True, hips=True)
     assert codes(check) == ["level-unchecked", "registration-wrong-patient"]
     longer = judged(lambda _, place: ghost(place, 0.03 * place[2] * UP, above=None))
-    assert codes(longer) == ["registration-wrong-patient"]
+    assert set(codes(longer)) == {"registration-wrong-patient"}
     assert codes(longer, Level.WARN) == ["level-unchecked"]
 
 
@@ -573,7 +600,24 @@ def test_how_far_measures_may_lie_apart_follows_the_voxel(voxel_mm: float, beyon
     """They agree within two millimetres or half a voxel; another patient's are well beyond."""
     limit_mm = MOST_APART * max(2.0, voxel_mm / 2)
     check = judged(lambda _, place: ghost(place, apart_mm=limit_mm + beyond), voxel_mm=voxel_mm)
-    assert bool(wrong_patient(check)) is told
+    assert any("independent fits" in finding.message for finding in wrong_patient(check)) is told
+
+
+@pytest.mark.parametrize(("beyond_mm", "told"), [(0.01, True), (-0.01, False)])
+def test_vertebrae_that_each_lie_elsewhere_than_their_neighbours_tell_another_patient(
+    beyond_mm: float, told: bool
+) -> None:
+    """Both measures agree on each of them, and the spine is as long as it was."""
+    off_mm = (MOST_FROM_NEIGHBOURS * AGREEMENT_MM + beyond_mm) / 2.0
+
+    def found(n: int, place: Points) -> Ghost:
+        return ghost(place, (off_mm * (-1) ** n, 0.0, 0.0), apart_mm=0.0)
+
+    findings = wrong_patient(judged(found))
+    assert len(findings) == told
+    if told:
+        assert findings[0].value == pytest.approx(2.0 * off_mm)
+        assert "neighbours" in findings[0].message
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0], ids=["longer", "shorter"])
@@ -590,8 +634,9 @@ def test_a_spine_of_another_length_tells_another_patient(sign: float, beyond: fl
 
 def test_a_length_that_the_places_do_not_agree_on_tells_nothing() -> None:
     check = judged(lambda n, place: ghost(place, (0.02 * place[2] + 15.0 * (-1) ** n) * UP))
+    assert check.stretch is not None
     assert check.stretch[1] < SURE_STRETCH < MOST_STRETCH < check.stretch[0]
-    assert wrong_patient(check) == []
+    assert not any("length" in finding.message for finding in wrong_patient(check))
 
 
 def wider(by: float, otherwise: float | None = None, *, apart_mm: float = 0.5, missing: bool = False) -> Found:

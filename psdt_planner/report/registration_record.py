@@ -140,7 +140,7 @@ def _case_figures(case: CaseRegistration, levels: LevelCheck | None) -> Iterator
     yield Figure("places compared along the spine", len(levels.ghosts), "")
     if levels.margin is not None:
         yield Figure("gain of the vertebral level over its neighbours", levels.margin, "")
-    if len(levels.ghosts) > 1:
+    if levels.stretch is not None:
         yield Figure("difference in length of the spine", 100.0 * levels.stretch[0], "%")
     if levels.widths:
         yield Figure("difference in width of the pelvis", 100.0 * float(np.mean(levels.widths)), "%")
