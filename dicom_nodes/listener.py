@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from io import BytesIO
@@ -30,6 +31,9 @@ from dicom_nodes.services import STORAGE_CLASSES, TRANSFER_SYNTAXES, VERIFICATIO
 from dicom_nodes.storage import Storage
 
 log = structlog.get_logger(__name__)
+
+START_PATIENCE_S = 1.0
+"""A thread that the server has made starts within microseconds; more is for a machine that is busy."""
 
 
 class Listener:
@@ -174,13 +178,22 @@ def _end(associations: Sequence[Association]) -> None:
         if association.requestor.primitive is None and (wrapped := association.dul.socket) and wrapped.socket:
             with suppress(OSError):  # it may end by itself just now
                 wrapped.socket.shutdown(socket.SHUT_RDWR)
-        association.join(patience_s)
+        _join(association, patience_s)
         if association.is_alive():
             patience_s = 0.0
     for association in associations:
         if association.is_established:
             association.abort()
-            association.join(10.0)
+            _join(association, 10.0)
+
+
+def _join(association: Association, patience_s: float) -> None:
+    """Wait for an association's thread, also where it is only about to start: the server lists it before."""
+    end = time.monotonic() + START_PATIENCE_S
+    while association.ident is None and time.monotonic() < end:
+        time.sleep(0.001)
+    if association.ident is not None:
+        association.join(patience_s)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 import structlog
@@ -19,6 +20,7 @@ from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 from pynetdicom import AE, build_context
 from pynetdicom.association import Association
 
+from dicom_nodes import listener as listener_module
 from dicom_nodes import statuses
 from dicom_nodes.config import Limits, NodeConfig, Peer
 from dicom_nodes.errors import ConfigurationError, PeerError
@@ -313,6 +315,21 @@ def test_after_stop_nobody_answers_and_the_folder_is_free(config: NodeConfig) ->
     assert not answers(port)
     with open_listener(config, lambda: 0.0) as again:
         assert answers(again.port)
+
+
+@pytest.mark.parametrize("starts", [True, False])
+def test_a_thread_that_the_server_made_and_did_not_start_yet_is_waited_for(
+    starts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server lists an association before its thread runs, and a node may stop just then."""
+    monkeypatch.setattr(listener_module, "START_PATIENCE_S", 5.0 if starts else 0.01)
+    ended = threading.Event()
+    thread = threading.Thread(target=ended.set)
+    starter = threading.Timer(0.05, thread.start)
+    if starts:
+        starter.start()
+    listener_module._join(cast("Association", thread), 5.0)
+    assert ended.is_set() is starts
 
 
 def test_stop_ends_an_association_that_does_not_end_by_itself(tmp_path: Path, config: NodeConfig) -> None:
