@@ -10,7 +10,7 @@ SHA-256 of the data set as private information, so that ``is_whole`` tells.
 
 ::
 
-    objects/3f/3f9a...c2.dcm         the first object received under a UID; it is never replaced
+    objects/3f/3f9a...c2.dcm         the first object received under a UID; no other bytes replace it
     quarantine/3f9a...c2-81d0...77.dcm    other bytes that came under the same UID later
     incoming/                        being written; an empty file is made ready for what comes next
 """
@@ -303,11 +303,16 @@ class Storage:
             for leftover in (self.root / "incoming").iterdir():
                 if not _is_being_written(leftover):
                     leftover.unlink(missing_ok=True)
+            self._forget_ready()
             try:
                 yield
             finally:
-                while self._ready:
-                    self._ready.pop().remove()
+                self._forget_ready()
+
+    def _forget_ready(self) -> None:
+        """Remove what was made ready; an association that outlived its listener may have done so after the end."""
+        while self._ready:
+            self._ready.pop().remove()
 
     def _noted(self, key: str) -> str | None:
         """The digest that an object was kept with, as hexadecimal digits; None where it does not say."""

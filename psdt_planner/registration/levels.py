@@ -193,7 +193,8 @@ def check_levels(
         mapper: how the places along the spine are gone through.
 
     The result carries, all at level hold: ``level-off`` where a neighbouring level fits as well,
-    ``registration-wrong-patient`` where the measures contradict each other along the spine or its length differs,
+    ``registration-wrong-patient`` where the measures contradict each other along the spine, vertebrae lie elsewhere
+    than their neighbours would put them, or the spine's length or the pelvis's width differs,
     and of a computed transform ``level-unchecked`` (of a given one a warning) where the CT shows too little of the
     spine, and ``level-unanchored`` where both show nothing that does not repeat from level to level.
     """

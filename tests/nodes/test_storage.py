@@ -198,6 +198,10 @@ def test_a_draft_is_written_into_a_file_that_was_made_ready(tmp_path: Path) -> N
         assert draft.path in ready
         draft.close()
     assert list((tmp_path / "incoming").iterdir()) == [], "who ends leaves none behind"
+    storage.prepare()
+    with storage.locked():
+        assert list((tmp_path / "incoming").iterdir()) == []
+        assert storage.keep(UID, META, b"data set").outcome is Outcome.NEW, "not into a file that was swept away"
 
 
 def test_a_draft_that_cannot_be_begun_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
